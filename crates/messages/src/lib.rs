@@ -1,0 +1,1 @@
+//! Every message and record of Apache Kafka 4.4.
