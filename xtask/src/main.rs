@@ -1,2 +1,28 @@
-//! Development commands.
-fn main() {}
+//! Development commands of Ottla: `cargo xtask COMMAND`.
+
+mod codegen;
+mod codegen_schema;
+mod schema;
+mod schemas;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.first().map(String::as_str) {
+        Some("schemas") => schemas::run(&args[1..]),
+        Some("codegen") => codegen::run(&args[1..]),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+  schemas DIR...    write crates/messages/schema from the JSON schemas unpacked in DIR...
+  codegen [--check] write crates/messages/src/generated from crates/messages/schema";

@@ -1,0 +1,66 @@
+//! Tagged fields that a schema does not know (KIP-482): kept, so that what is relayed is what
+//! came.
+
+use wire::{Bytes, DecodeError, Reader, Writer};
+
+/// Unknown tagged fields in the order they came. Empty ones cost a pointer.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(clippy::box_collection)] // Almost always empty: 8 bytes a struct instead of 24.
+pub struct UnknownTags(Option<Box<Vec<(u32, Bytes)>>>);
+
+impl UnknownTags {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Tags with their bytes.
+    pub fn as_slice(&self) -> &[(u32, Bytes)] {
+        self.0.as_ref().map_or(&[], |list| list.as_slice())
+    }
+
+    /// Reads a whole section of tagged fields of which none is known.
+    pub(crate) fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
+        let mut tags = Self::default();
+        for _ in 0..r.uvarint()? {
+            let tag = r.uvarint()?;
+            let size = r.uvarint()? as usize;
+            tags.push(tag, size, r)?;
+        }
+        Ok(tags)
+    }
+
+    /// Keeps one unknown field of `size` bytes.
+    pub(crate) fn push(
+        &mut self,
+        tag: u32,
+        size: usize,
+        r: &mut Reader,
+    ) -> Result<(), DecodeError> {
+        r.charge(size_of::<(u32, Bytes)>())?;
+        let bytes = r.take(size)?;
+        self.0.get_or_insert_default().push((tag, bytes));
+        Ok(())
+    }
+
+    /// Writes the whole section where no tag is known.
+    pub(crate) fn encode(&self, w: &mut Writer) {
+        w.uvarint(self.len() as u32);
+        self.encode_below(u32::MAX, &mut 0, w);
+    }
+
+    /// Writes the fields from index `next` on whose tags are below `limit`.
+    pub(crate) fn encode_below(&self, limit: u32, next: &mut usize, w: &mut Writer) {
+        while let Some((tag, bytes)) = self.as_slice().get(*next).filter(|(tag, _)| *tag < limit) {
+            w.uvarint(*tag);
+            w.uvarint(bytes.len() as u32);
+            w.shared(bytes);
+            *next += 1;
+        }
+    }
+}
