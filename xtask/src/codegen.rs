@@ -285,8 +285,11 @@ impl Context<'_> {
         out.push_str("let mut s = Self::default();\n");
         for field in &shape.fields {
             let Some(range) = self.body(field) else { continue };
-            let read =
-                format!("s.{} = {};", ident(field), self.read(field, "r", &self.flexible(field)));
+            let read = format!(
+                "s.{} = {};",
+                ident(field),
+                self.read(field, "r", &self.flexible(field), false)
+            );
             match self.condition(range) {
                 Some(test) => {
                     let _ = writeln!(out, "if {test} {{ {read} }}");
@@ -343,14 +346,14 @@ impl Context<'_> {
                     r.absorb(&body);
                 }}",
                 ident(field),
-                self.read(field, "(&mut body)", "true"),
+                self.read(field, "(&mut body)", "true", true),
             );
         }
         arms
     }
 
-    /// The expression that reads a field's value from `r`.
-    fn read(&self, field: &Field, r: &str, flexible: &str) -> String {
+    /// The expression that reads a field's value from `r`, the body of a tag if `tagged`.
+    fn read(&self, field: &Field, r: &str, flexible: &str, tagged: bool) -> String {
         let nullable = !field.nullable.is_none();
         // Null is read where any version allows it; versions that don't are told apart below.
         let null_test = self
@@ -382,9 +385,12 @@ impl Context<'_> {
         } else if is_primitive(element) {
             primitive_read(element, r, flexible, nullable)
         } else if nullable {
-            // A nullable struct is preceded by a byte in the versions that allow null.
+            // A nullable struct is preceded by a marker in the versions that allow null: -1 or 1
+            // in a byte, but as a tagged field the unsigned varint 0 or 1.
+            let null =
+                if tagged { format!("{r}.uvarint()? == 0") } else { format!("{r}.i8()? < 0") };
             let some = format!("Some({element}::decode({}, version)?)", reborrow(r));
-            let marked = format!("if {r}.i8()? < 0 {{ None }} else {{ {some} }}");
+            let marked = format!("if {null} {{ None }} else {{ {some} }}");
             return match null_test {
                 Some(test) => format!("if {test} {{ {marked} }} else {{ {some} }}"),
                 None => marked,
@@ -452,7 +458,7 @@ impl Context<'_> {
             let body = self.body(field);
             let mut text = String::new();
             if let Some(range) = body {
-                let write = self.write(field, shape, &self.flexible(field));
+                let write = self.write(field, shape, &self.flexible(field), false);
                 match self.condition(range) {
                     Some(test) => {
                         let _ = write!(text, "if {test} {{ {write} }}");
@@ -512,7 +518,7 @@ impl Context<'_> {
                 body,
                 "self.unknown_tags.encode_below({tag}, &mut next, w);
                 if has_{index} {{ w.tagged({tag}, &mut |w| {{ {} Ok(()) }})?; }}",
-                self.write(field, shape, "true")
+                self.write(field, shape, "true", true)
             );
         }
         Ok(format!(
@@ -522,7 +528,7 @@ impl Context<'_> {
     }
 
     /// The statements that write a field's value to `w`.
-    fn write(&self, field: &Field, shape: &Shape<'_>, flexible: &str) -> String {
+    fn write(&self, field: &Field, shape: &Shape<'_>, flexible: &str, tagged: bool) -> String {
         let place = format!("self.{}", ident(field));
         let element = field.element();
         let label = format!("{}.{}", shape.name, field.name);
@@ -535,10 +541,12 @@ impl Context<'_> {
         let is_struct = !field.is_array() && !is_primitive(element);
         let null = match (field.is_array(), element) {
             (false, "string") => format!("w.null_string({flexible});"),
+            _ if is_struct && tagged => "w.uvarint(0);".to_owned(),
             _ if is_struct => "w.i8(-1);".to_owned(),
             _ => format!("w.null_wide({flexible});"),
         };
         let marker = match (&null_test, is_struct) {
+            (_, true) if tagged => "w.uvarint(1);".to_owned(),
             (Some(test), true) => format!("if {test} {{ w.i8(1); }}"),
             (None, true) => "w.i8(1);".to_owned(),
             _ => String::new(),

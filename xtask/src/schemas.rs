@@ -144,8 +144,8 @@ fn field(json: &Value) -> Result<Field, String> {
         nullable: range("nullableVersions")?,
         tag: json["tag"].as_u64().map(|tag| tag as u32),
         tagged,
+        // A literal null is no default; only the string "null" makes null the default.
         default: match &json["default"] {
-            Value::Null if json.get("default").is_some() => Some("null".into()),
             Value::Null => None,
             Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),

@@ -50,7 +50,10 @@ pub fn to_json(message: &Message, version: i16, bytes: Bytes) -> Result<Value, D
 pub fn from_json(message: &Message, version: i16, json: &Value) -> Result<Bytes, JsonError> {
     let mut writer = Writer::new();
     Walker { message, version }.write_struct(0, json, &mut writer)?;
-    Ok(writer.finish().to_bytes())
+    let bytes = writer.finish().to_bytes();
+    // JSON may spell out a tagged field's default; the typed codec knows not to send it.
+    crate::transcode(message.name, version, bytes)
+        .map_err(|_| JsonError { what: "the version can't carry it", field: message.name })
 }
 
 #[derive(Clone, Copy)]
@@ -78,7 +81,7 @@ impl<'a> Walker<'a> {
         let mut object = Map::new();
         for field in fields {
             if field.versions.contains(self.version) && self.tag(field).is_none() {
-                object.insert(field.name.to_owned(), self.read_field(field, r)?);
+                object.insert(field.name.to_owned(), self.read_field(field, false, r)?);
             }
         }
         if self.message.flexible.contains(self.version) {
@@ -87,7 +90,7 @@ impl<'a> Walker<'a> {
                 let size = r.uvarint()? as usize;
                 let mut body = r.sub(size)?;
                 if let Some(field) = fields.iter().find(|field| self.tag(field) == Some(tag)) {
-                    object.insert(field.name.to_owned(), self.read_field(field, &mut body)?);
+                    object.insert(field.name.to_owned(), self.read_field(field, true, &mut body)?);
                     body.finish()?;
                 }
                 r.absorb(&body);
@@ -96,7 +99,7 @@ impl<'a> Walker<'a> {
         Ok(Value::Object(object))
     }
 
-    fn read_field(self, field: &Field, r: &mut Reader) -> Result<Value, DecodeError> {
+    fn read_field(self, field: &Field, tagged: bool, r: &mut Reader) -> Result<Value, DecodeError> {
         let flexible = self.flexible(field);
         let nullable = field.nullable.contains(self.version);
         if field.array {
@@ -110,8 +113,11 @@ impl<'a> Walker<'a> {
             }
             return Ok(Value::Array(list));
         }
-        if nullable && matches!(field.element, Type::Struct(_)) && r.i8()? < 0 {
-            return Ok(Value::Null);
+        if nullable && matches!(field.element, Type::Struct(_)) {
+            let null = if tagged { r.uvarint()? == 0 } else { r.i8()? < 0 };
+            if null {
+                return Ok(Value::Null);
+            }
         }
         self.read_value(field.element, flexible, nullable, r)
     }
@@ -158,7 +164,7 @@ impl<'a> Walker<'a> {
             match (self.tag(field), value) {
                 (Some(tag), Some(value)) => tags.push((tag, field, value)),
                 (Some(_), None) => {}
-                (None, Some(value)) => self.write_field(field, value, w)?,
+                (None, Some(value)) => self.write_field(field, false, value, w)?,
                 (None, None) => return Err(fault(field, "the field is missing")),
             }
         }
@@ -167,7 +173,7 @@ impl<'a> Walker<'a> {
             w.uvarint(tags.len() as u32);
             for (tag, field, value) in tags {
                 let mut inner = Writer::new();
-                self.write_field(field, value, &mut inner)?;
+                self.write_field(field, true, value, &mut inner)?;
                 w.uvarint(tag);
                 w.uvarint(inner.len() as u32);
                 w.raw(&inner.finish().to_bytes());
@@ -176,7 +182,13 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    fn write_field(self, field: &Field, json: &Value, w: &mut Writer) -> Result<(), JsonError> {
+    fn write_field(
+        self,
+        field: &Field,
+        tagged: bool,
+        json: &Value,
+        w: &mut Writer,
+    ) -> Result<(), JsonError> {
         let flexible = self.flexible(field);
         let nullable = field.nullable.contains(self.version);
         let is_struct = matches!(field.element, Type::Struct(_));
@@ -186,6 +198,7 @@ impl<'a> Walker<'a> {
             }
             match field.element {
                 _ if field.array => w.null_wide(flexible),
+                Type::Struct(_) if tagged => w.uvarint(0),
                 Type::Struct(_) => w.i8(-1),
                 Type::String => w.null_string(flexible),
                 _ => w.null_wide(flexible),
@@ -201,7 +214,7 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         if nullable && is_struct {
-            w.i8(1);
+            if tagged { w.uvarint(1) } else { w.i8(1) }
         }
         self.write_value(field, flexible, json, w)
     }

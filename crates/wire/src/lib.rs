@@ -13,11 +13,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod error_code;
 pub mod read;
 pub mod uuid;
 pub mod write;
 
 pub use bytes::{Bytes, BytesMut};
+pub use error_code::ErrorCode;
 pub use read::{DecodeError, Reader};
 pub use uuid::Uuid;
 pub use write::{EncodeError, Frame, Writer};

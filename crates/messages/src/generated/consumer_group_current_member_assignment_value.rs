@@ -87,7 +87,7 @@ impl Message for ConsumerGroupCurrentMemberAssignmentValue {
 }
 
 /// `TopicPartitions` of [`ConsumerGroupCurrentMemberAssignmentValue`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicPartitions {
     /// TopicId: `uuid`, versions 0+.
     pub topic_id: Uuid,
@@ -97,6 +97,17 @@ pub struct TopicPartitions {
     pub assignment_epochs: Option<Vec<i32>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
+}
+
+impl Default for TopicPartitions {
+    fn default() -> Self {
+        Self {
+            topic_id: Uuid::ZERO,
+            partitions: Vec::new(),
+            assignment_epochs: Some(Vec::new()),
+            unknown_tags: UnknownTags::default(),
+        }
+    }
 }
 
 impl TopicPartitions {
@@ -154,7 +165,7 @@ impl TopicPartitions {
         }
 
         let mut count = self.unknown_tags.len();
-        let has_0 = self.assignment_epochs.is_some();
+        let has_0 = self.assignment_epochs.as_ref().is_none_or(|value| !value.is_empty());
         count += usize::from(has_0);
         w.uvarint(count as u32);
         let mut next = 0;
@@ -283,7 +294,7 @@ pub static SCHEMA: schema::Message = schema::Message {
                     versions: schema::Versions { first: 0, last: 0 },
                     nullable: schema::Versions { first: 0, last: 0 },
                     tag: Some((0, schema::Versions { first: 0, last: 0 })),
-                    default: Some("null"),
+                    default: None,
                     ignorable: false,
                     never_flexible: false,
                 },

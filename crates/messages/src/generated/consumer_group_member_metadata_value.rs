@@ -39,7 +39,7 @@ impl Default for ConsumerGroupMemberMetadataValue {
             subscribed_topic_regex: Some(String::new()),
             rebalance_timeout_ms: -1,
             server_assignor: Some(String::new()),
-            classic_member_metadata: None,
+            classic_member_metadata: Some(ClassicMemberMetadata::default()),
             unknown_tags: UnknownTags::default(),
         }
     }
@@ -73,7 +73,7 @@ impl ConsumerGroupMemberMetadataValue {
             match tag {
                 0 => {
                     let mut body = r.sub(size)?;
-                    s.classic_member_metadata = if (&mut body).i8()? < 0 {
+                    s.classic_member_metadata = if (&mut body).uvarint()? == 0 {
                         None
                     } else {
                         Some(ClassicMemberMetadata::decode(&mut body, version)?)
@@ -135,7 +135,7 @@ impl ConsumerGroupMemberMetadataValue {
         }
 
         let mut count = self.unknown_tags.len();
-        let has_0 = self.classic_member_metadata.is_some();
+        let has_0 = self.classic_member_metadata != Some(ClassicMemberMetadata::default());
         count += usize::from(has_0);
         w.uvarint(count as u32);
         let mut next = 0;
@@ -144,11 +144,11 @@ impl ConsumerGroupMemberMetadataValue {
             w.tagged(0, &mut |w| {
                 match &self.classic_member_metadata {
                     Some(value) => {
-                        w.i8(1);
+                        w.uvarint(1);
                         value.encode(w, version)?;
                     }
                     None => {
-                        w.i8(-1);
+                        w.uvarint(0);
                     }
                 }
                 Ok(())
@@ -367,7 +367,7 @@ pub static SCHEMA: schema::Message = schema::Message {
                     versions: schema::Versions { first: 0, last: 0 },
                     nullable: schema::Versions { first: 0, last: 0 },
                     tag: Some((0, schema::Versions { first: 0, last: 0 })),
-                    default: Some("null"),
+                    default: None,
                     ignorable: false,
                     never_flexible: false,
                 },

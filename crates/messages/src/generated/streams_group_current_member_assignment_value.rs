@@ -143,7 +143,7 @@ impl Message for StreamsGroupCurrentMemberAssignmentValue {
 }
 
 /// `TaskIds` of [`StreamsGroupCurrentMemberAssignmentValue`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskIds {
     /// SubtopologyId: `string`, versions 0+.
     pub subtopology_id: String,
@@ -153,6 +153,17 @@ pub struct TaskIds {
     pub assignment_epochs: Option<Vec<i32>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
+}
+
+impl Default for TaskIds {
+    fn default() -> Self {
+        Self {
+            subtopology_id: String::new(),
+            partitions: Vec::new(),
+            assignment_epochs: Some(Vec::new()),
+            unknown_tags: UnknownTags::default(),
+        }
+    }
 }
 
 impl TaskIds {
@@ -210,7 +221,7 @@ impl TaskIds {
         }
 
         let mut count = self.unknown_tags.len();
-        let has_0 = self.assignment_epochs.is_some();
+        let has_0 = self.assignment_epochs.as_ref().is_none_or(|value| !value.is_empty());
         count += usize::from(has_0);
         w.uvarint(count as u32);
         let mut next = 0;
@@ -383,7 +394,7 @@ pub static SCHEMA: schema::Message = schema::Message {
                     versions: schema::Versions { first: 0, last: 0 },
                     nullable: schema::Versions { first: 0, last: 0 },
                     tag: Some((0, schema::Versions { first: 0, last: 0 })),
-                    default: Some("null"),
+                    default: None,
                     ignorable: false,
                     never_flexible: false,
                 },

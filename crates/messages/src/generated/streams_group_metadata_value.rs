@@ -28,7 +28,7 @@ impl Default for StreamsGroupMetadataValue {
             epoch: 0,
             metadata_hash: 0,
             validated_topology_epoch: -1,
-            last_assignment_configs: None,
+            last_assignment_configs: Some(Vec::new()),
             stored_description_topology_epoch: -1,
             failed_description_topology_epoch: -1,
             unknown_tags: UnknownTags::default(),
@@ -105,7 +105,7 @@ impl StreamsGroupMetadataValue {
         let mut count = self.unknown_tags.len();
         let has_0 = self.validated_topology_epoch != -1;
         count += usize::from(has_0);
-        let has_1 = self.last_assignment_configs.is_some();
+        let has_1 = self.last_assignment_configs.as_ref().is_none_or(|value| !value.is_empty());
         count += usize::from(has_1);
         let has_2 = self.stored_description_topology_epoch != -1;
         count += usize::from(has_2);
@@ -261,7 +261,7 @@ pub static SCHEMA: schema::Message = schema::Message {
                     versions: schema::Versions { first: 0, last: 0 },
                     nullable: schema::Versions { first: 0, last: 0 },
                     tag: Some((1, schema::Versions { first: 0, last: 0 })),
-                    default: Some("null"),
+                    default: None,
                     ignorable: false,
                     never_flexible: false,
                 },

@@ -1,0 +1,42 @@
+//! What the black-box tests share: foreign programs run under a deadline, and one rule for what
+//! happens where a foreign program is not installed.
+//!
+//! Invariants:
+//! - I1: nothing here waits without a deadline.
+//! - I2: a missing foreign program fails the test where `CI=true`, and elsewhere prints exactly one
+//!   line that starts with `skipped:`, which `./test` counts.
+
+pub mod command;
+
+pub use command::{Finished, run};
+
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    // This crate is `tests/harness`.
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// True if every program is on the path; otherwise fails in CI or says that `test` is skipped.
+pub fn have(test: &str, programs: &[&str]) -> bool {
+    let missing: Vec<&str> = programs.iter().copied().filter(|name| !on_path(name)).collect();
+    missing.is_empty() || skip(test, &format!("{} not installed", missing.join(", ")))
+}
+
+/// Says that `test` is skipped and returns false; fails where `CI=true`.
+///
+/// # Panics
+/// Where `CI=true`: there, what is missing was to be installed.
+pub fn skip(test: &str, why: &str) -> bool {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {why}, and CI=true");
+    // Not the macro: the test runner would capture its output and show nothing of it.
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+    false
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
