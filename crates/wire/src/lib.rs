@@ -13,7 +13,12 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod batch;
+pub mod compress;
+pub mod crc32c;
+pub mod files;
 pub mod read;
+pub mod record;
 pub mod uuid;
 pub mod write;
 
