@@ -13,8 +13,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod batch;
+pub mod compress;
+pub mod crc32c;
 pub mod error_code;
+pub mod files;
 pub mod read;
+pub mod record;
 pub mod uuid;
 pub mod write;
 
