@@ -273,7 +273,10 @@ impl Plan {
             name: topic.name.clone(),
             topic_id: id,
             num_partitions: self.assignments.len() as i32,
-            replication_factor: self.assignments.first().map_or(-1, |replicas| replicas.len() as i16),
+            replication_factor: self
+                .assignments
+                .first()
+                .map_or(-1, |replicas| replicas.len() as i16),
             configs: Some(configs),
             ..Default::default()
         }

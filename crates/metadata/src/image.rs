@@ -292,9 +292,15 @@ mod tests {
     fn partition_changes_raise_epochs_and_need_their_topic() {
         let mut image = Image::default();
         image.replay(&topic("t", 200)).unwrap();
-        let partition = PartitionRecord { topic_id: Uuid(200), leader: 1, ..Default::default() };
+        let partition = PartitionRecord {
+            partition_id: 0,
+            topic_id: Uuid(200),
+            leader: 1,
+            ..Default::default()
+        };
         image.replay(&Record::Partition(partition)).unwrap();
         let mut change = PartitionChangeRecord {
+            partition_id: 0,
             topic_id: Uuid(200),
             leader: LEADER_UNCHANGED,
             ..Default::default()

@@ -1,0 +1,165 @@
+//! Metadata: topics, their partitions, and where the brokers are.
+//!
+//! - Version 0 asks for all topics with an empty list, later ones with null.
+//! - From version 10 on topics may be asked for by id, from 12 on without a name.
+//! - A missing topic is created if both the client and `auto.create.topics.enable` allow it; the
+//!   answer says UNKNOWN_TOPIC_OR_PARTITION all the same, which clients retry.
+
+use messages::create_topics_request::CreatableTopic;
+use messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use messages::{CreateTopicsRequest, MetadataRequest, MetadataResponse};
+use metadata::TopicImage;
+use metadata::controller::check_name;
+use wire::ErrorCode;
+
+use crate::api::{Api, api};
+use crate::event::{Call, Effect, Now};
+use crate::metadata_log::OnCommit;
+use crate::node::Node;
+
+/// The entry in the list of APIs.
+pub const API: Api = api!(Metadata, 0..=13, MetadataRequest, handle);
+
+fn handle(node: &mut Node, call: Call, request: MetadataRequest, now: Now, out: &mut Vec<Effect>) {
+    let mut response = MetadataResponse {
+        brokers: node
+            .image
+            .brokers
+            .values()
+            .filter(|broker| !broker.fenced)
+            .filter_map(|broker| {
+                let endpoint = broker.registration.end_points.first()?;
+                Some(MetadataResponseBroker {
+                    node_id: broker.registration.broker_id,
+                    host: endpoint.host.clone(),
+                    port: i32::from(endpoint.port),
+                    rack: broker.registration.rack.clone(),
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        cluster_id: Some(node.config.cluster_id.to_string()),
+        controller_id: node.config.node_id,
+        ..Default::default()
+    };
+    let mut to_create = Vec::new();
+    match &request.topics {
+        Some(topics) if call.version > 0 || !topics.is_empty() => {
+            for wanted in topics {
+                response.topics.push(one(node, &request, wanted, &mut to_create));
+            }
+        }
+        _ => response.topics = node.image.topics.values().map(present).collect(),
+    }
+    // Without an authorizer everybody may do everything (KIP-430).
+    if request.include_topic_authorized_operations {
+        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    if call.version < 12 {
+        // A name can't be null yet where a topic is asked for by an unknown id.
+        for topic in &mut response.topics {
+            topic.name.get_or_insert_default();
+        }
+    }
+    create(node, to_create, now, out);
+    node.answer(call, response, out);
+}
+
+fn one(
+    node: &Node,
+    request: &MetadataRequest,
+    wanted: &messages::metadata_request::MetadataRequestTopic,
+    to_create: &mut Vec<String>,
+) -> MetadataResponseTopic {
+    let failed = |code: ErrorCode| MetadataResponseTopic {
+        error_code: code.0,
+        name: wanted.name.clone(),
+        topic_id: wanted.topic_id,
+        is_internal: wanted.name.as_deref().is_some_and(is_internal),
+        ..Default::default()
+    };
+    let Some(name) = &wanted.name else {
+        return match node.image.topics.get(&wanted.topic_id) {
+            Some(topic) => present(topic),
+            None => failed(ErrorCode::UNKNOWN_TOPIC_ID),
+        };
+    };
+    if let Some(topic) = node.image.topic(name) {
+        return present(topic);
+    }
+    if check_name(name).is_err() {
+        return failed(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+    if request.allow_auto_topic_creation && node.config.auto_create_topics {
+        to_create.push(name.clone());
+    }
+    failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+fn present(topic: &TopicImage) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: is_internal(&topic.name),
+        partitions: topic
+            .partitions
+            .iter()
+            .enumerate()
+            .map(|(index, partition)| MetadataResponsePartition {
+                error_code: if partition.leader < 0 {
+                    ErrorCode::LEADER_NOT_AVAILABLE.0
+                } else {
+                    ErrorCode::NONE.0
+                },
+                partition_index: index as i32,
+                leader_id: partition.leader,
+                leader_epoch: partition.leader_epoch,
+                replica_nodes: partition.replicas.clone(),
+                isr_nodes: partition.isr.clone(),
+                offline_replicas: Vec::new(),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// Topics of Apache Kafka's own: clients may not write to them.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
+fn create(node: &mut Node, names: Vec<String>, now: Now, out: &mut Vec<Effect>) {
+    let topics: Vec<CreatableTopic> = names
+        .into_iter()
+        .filter(|name| !is_internal(name))
+        .map(|name| CreatableTopic {
+            name,
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        })
+        .collect();
+    if topics.is_empty() {
+        return;
+    }
+    let request = CreateTopicsRequest { topics, ..Default::default() };
+    // Refusals (a creation under way, a colliding name) show in the client's next request.
+    let (records, _) = node.decide_create_topics(&request);
+    if !records.is_empty() {
+        node.write_metadata(records, OnCommit::Nothing, now, out);
+    }
+}
+
+/// Bits of READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// Bits of CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS and
+/// IDEMPOTENT_WRITE.
+const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;

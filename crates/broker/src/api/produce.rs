@@ -1,0 +1,138 @@
+//! Produce: batches are checked, get their offsets, and are acknowledged when durable.
+//!
+//! - Versions 0 to 2 are advertised because librdkafka needs to see them (KAFKA-18659) but were
+//!   removed in 4.0; asking for one closes the connection.
+//! - From version 13 on topics are named by id.
+//! - acks=0 is never answered; its errors close the connection, so that the producer notices.
+
+use messages::produce_request::PartitionProduceData;
+use messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use messages::{ProduceRequest, ProduceResponse};
+use wire::{Bytes, ErrorCode};
+
+use crate::api::metadata::is_internal;
+use crate::api::{Api, api};
+use crate::event::{Call, Effect, Now};
+use crate::node::{Node, PendingProduce};
+use crate::reply::Body;
+
+/// The entry in the list of APIs.
+pub const API: Api = Api { advertised_from: 0, ..api!(Produce, 3..=13, ProduceRequest, handle) };
+
+fn handle(node: &mut Node, call: Call, request: ProduceRequest, now: Now, out: &mut Vec<Effect>) {
+    let by_id = call.version >= 13;
+    let acks = request.acks;
+    let mut response = ProduceResponse::default();
+    let mut waits = Vec::new();
+    for topic in request.topic_data {
+        let name = if by_id {
+            node.image.topics.get(&topic.topic_id).map(|topic| topic.name.to_string())
+        } else {
+            Some(topic.name.clone())
+        };
+        let mut answers = TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            ..Default::default()
+        };
+        for data in topic.partition_data {
+            let mut answer = PartitionProduceResponse { index: data.index, ..blank() };
+            let place = (response.responses.len(), answers.partition_responses.len());
+            let outcome = match &name {
+                None => Err(Refused(ErrorCode::UNKNOWN_TOPIC_ID, None)),
+                Some(_) if request.transactional_id.is_some() => {
+                    // No transaction can be open; a final error stops the producer at once.
+                    Err(Refused(ErrorCode::INVALID_TXN_STATE, None))
+                }
+                Some(name) => append(node, name, data, acks, call.version >= 7, now, out),
+            };
+            match outcome {
+                Ok(Appended { lane, wait_for, first_offset, append_time_ms, log_start }) => {
+                    answer.base_offset = first_offset;
+                    answer.log_append_time_ms = append_time_ms;
+                    answer.log_start_offset = log_start;
+                    waits.push((lane, wait_for, place));
+                }
+                Err(Refused(code, message)) => {
+                    answer.error_code = code.0;
+                    answer.error_message = message;
+                }
+            }
+            answers.partition_responses.push(answer);
+        }
+        response.responses.push(answers);
+    }
+    if acks == 0 {
+        let failed = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .find(|answer| answer.error_code != 0);
+        match failed {
+            Some(answer) => out.push(Effect::Close(
+                call.conn,
+                format!(
+                    "produce with acks=0 failed: {}",
+                    ErrorCode(answer.error_code).name().unwrap_or("UNKNOWN")
+                ),
+            )),
+            None => node.answer_with(call, Body::Nothing, out),
+        }
+        return;
+    }
+    let deadline_ms = now.steady_ms + i64::from(request.timeout_ms.max(0));
+    node.wait_for_produce(
+        PendingProduce { call, response, outstanding: 0, deadline_ms },
+        waits,
+        out,
+    );
+}
+
+fn blank() -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        ..Default::default()
+    }
+}
+
+struct Refused(ErrorCode, Option<String>);
+
+struct Appended {
+    lane: crate::event::Lane,
+    wait_for: i64,
+    first_offset: i64,
+    append_time_ms: i64,
+    log_start: i64,
+}
+
+fn append(
+    node: &mut Node,
+    topic: &str,
+    data: PartitionProduceData,
+    acks: i16,
+    zstd_allowed: bool,
+    now: Now,
+    out: &mut Vec<Effect>,
+) -> Result<Appended, Refused> {
+    if !matches!(acks, -1..=1) {
+        return Err(Refused(ErrorCode::INVALID_REQUIRED_ACKS, None));
+    }
+    if is_internal(topic) {
+        let message = "Cannot append to internal topic";
+        return Err(Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, Some(message.into())));
+    }
+    let lane =
+        node.lane(topic, data.index).ok_or(Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
+    let records = data.records.unwrap_or_else(Bytes::new);
+    node.append(lane, records, acks, zstd_allowed, now, out)
+        .map(|(info, wait_for)| Appended {
+            lane,
+            wait_for,
+            first_offset: info.first_offset,
+            append_time_ms: info.log_append_time_ms.unwrap_or(-1),
+            log_start: info.log_start,
+        })
+        .map_err(|(code, message)| Refused(code, message))
+}

@@ -1,0 +1,74 @@
+//! What goes into a node and what comes out of it.
+
+use messages::ApiKey;
+use ottla_log::disk::{Completion, Submission};
+
+use crate::api::Handler;
+use crate::reply::Reply;
+
+/// A connection, never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// One log. Operations of a lane are executed in the order they were submitted, except that
+/// writes may overtake syncs that are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(pub u64);
+
+/// The time of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since the epoch: may jump either way. For timestamps only.
+    pub wall_ms: i64,
+    /// Milliseconds since some start: never goes back. For deadlines.
+    pub steady_ms: i64,
+}
+
+/// The request an answer belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Where it came from.
+    pub conn: ConnId,
+    /// Its number on that connection, from 0; answers leave in this order.
+    pub serial: u64,
+    /// What was asked.
+    pub api: ApiKey,
+    /// In which version.
+    pub version: i16,
+    /// The client's number for it.
+    pub correlation_id: i32,
+    /// What the client calls itself.
+    pub client_id: Option<String>,
+}
+
+/// A fact.
+pub enum Event {
+    /// A request was read and decoded.
+    Requested {
+        /// Which one.
+        call: Call,
+        /// What carries it out.
+        handler: Handler,
+    },
+    /// A connection ended; what it waits for is given up.
+    Disconnected(ConnId),
+    /// A disk operation ended.
+    Completed(Lane, Completion),
+    /// A deadline passed.
+    Ticked,
+}
+
+/// An order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Answer a request.
+    Reply(Reply),
+    /// Close a connection after the answers before it, logging why.
+    Close(ConnId, String),
+    /// Carry out a disk operation.
+    Disk(Lane, Submission),
+    /// Stop the node: its own state can't be trusted.
+    Halt(String),
+    /// Tell the operator.
+    Warn(String),
+}

@@ -1,0 +1,669 @@
+//! The node: everything one broker with its own controller knows, and how events change it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use config::TopicConfig;
+use messages::{CreateTopicsRequest, CreateTopicsResponse, ProduceResponse};
+use metadata::controller::{self, Defaults};
+use metadata::{Image, Record};
+use ottla_log::disk::{Completion, FileIds, Op, Submission, Token};
+use ottla_log::{AppendInfo, Log};
+use wire::files::{OffsetEntry, render_offsets};
+use wire::{Bytes, ErrorCode, Uuid};
+
+use crate::api::{fetch, init_producer_id};
+use crate::event::{Call, ConnId, Effect, Event, Lane, Now};
+use crate::metadata_log::{MetadataLog, OnCommit};
+use crate::partition::{Partition, log_config, validate_config};
+use crate::reply::{Body, Encode, Reply};
+use crate::rng::Rng;
+use crate::session::{Scope, Sessions, Wants};
+
+/// What a node is told once.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `node.id`.
+    pub node_id: i32,
+    /// `cluster.id` of its directories.
+    pub cluster_id: String,
+    /// The id of its log directory.
+    pub directory_id: Uuid,
+    /// `log.dirs`: one directory.
+    pub log_dir: PathBuf,
+    /// What clients are told to connect to.
+    pub advertised: (String, u16),
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `num.partitions` and `default.replication.factor`.
+    pub defaults: Defaults,
+    /// `fetch.max.bytes` of the broker.
+    pub fetch_max_bytes: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub session_slots: usize,
+}
+
+/// A produce whose batches are appended but not all durable.
+#[derive(Debug)]
+pub struct PendingProduce {
+    /// What to answer.
+    pub call: Call,
+    /// With what, once durable.
+    pub response: ProduceResponse,
+    /// Batches still waited for.
+    pub outstanding: usize,
+    /// When to give up, on the steady clock.
+    pub deadline_ms: i64,
+}
+
+/// A fetch that found too little.
+#[derive(Debug)]
+pub struct PendingFetch {
+    /// What to answer.
+    pub call: Call,
+    /// Its session.
+    pub scope: Scope,
+    /// What it asks for.
+    pub wants: Wants,
+    /// Only what committed transactions wrote.
+    pub read_committed: bool,
+    /// It waits for so many bytes.
+    pub min_bytes: usize,
+    /// It takes so many.
+    pub max_bytes: usize,
+    /// When to answer with what there is, on the steady clock.
+    pub deadline_ms: i64,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    /// With the batches it waits for: lane, offset, place in the response.
+    Produce(PendingProduce, Vec<(Lane, i64, (usize, usize))>),
+    Fetch(PendingFetch, Vec<Lane>),
+}
+
+/// One broker with its own controller.
+#[derive(Debug)]
+pub struct Node {
+    /// What it was told.
+    pub config: NodeConfig,
+    /// The committed metadata.
+    pub image: Image,
+    /// The metadata with what is written but not committed: what the controller decides by.
+    ahead: Image,
+    /// Where metadata is written.
+    pub metadata: MetadataLog,
+    /// The partitions it leads.
+    pub partitions: BTreeMap<Lane, Partition>,
+    lanes: BTreeMap<Uuid, Vec<Option<Lane>>>,
+    next_lane: u64,
+    /// Fetch sessions.
+    pub sessions: Sessions,
+    /// Ids and session numbers.
+    pub rng: Rng,
+    pub(crate) files: FileIds,
+    broker_epoch: i64,
+    producer_ids: std::ops::Range<i64>,
+    id_waiters: VecDeque<Call>,
+    waiting: BTreeMap<u64, Waiting>,
+    deadlines: BTreeSet<(i64, u64)>,
+    next_waiting: u64,
+    next_checkpoint_ms: i64,
+    checkpointed: Vec<OffsetEntry>,
+    next_retention_ms: i64,
+}
+
+/// The metadata log's lane.
+pub const METADATA_LANE: Lane = Lane(0);
+/// The lane of checkpoint files.
+pub const CHECKPOINT_LANE: Lane = Lane(1);
+
+impl Node {
+    /// A node over its opened metadata log; its partitions are added one by one.
+    pub fn new(
+        config: NodeConfig,
+        image: Image,
+        metadata: MetadataLog,
+        rng: Rng,
+        files: FileIds,
+    ) -> Self {
+        Self {
+            sessions: Sessions::new(config.session_slots),
+            ahead: image.clone(),
+            image,
+            metadata,
+            partitions: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            next_lane: 2,
+            rng,
+            files,
+            broker_epoch: -1,
+            producer_ids: 0..0,
+            id_waiters: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            next_waiting: 0,
+            next_checkpoint_ms: 0,
+            checkpointed: Vec::new(),
+            next_retention_ms: RETENTION_FIRST_MS,
+            config,
+        }
+    }
+
+    /// Takes one event.
+    pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Requested { call, handler } => handler(self, call, now, out),
+            Event::Disconnected(conn) => self.disconnect(conn),
+            Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
+            Event::Ticked => {}
+        }
+        self.expire(now, out);
+        if now.steady_ms >= self.next_checkpoint_ms {
+            self.next_checkpoint_ms = now.steady_ms + CHECKPOINT_EVERY_MS;
+            self.checkpoint(out);
+        }
+        if now.steady_ms >= self.next_retention_ms {
+            self.next_retention_ms = now.steady_ms + RETENTION_EVERY_MS;
+            self.retain(now, out);
+        }
+    }
+
+    /// When the next [`Event::Ticked`] is due, on the steady clock.
+    pub fn next_deadline_ms(&self) -> i64 {
+        let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
+        waiting.min(self.next_checkpoint_ms).min(self.next_retention_ms)
+    }
+
+    /// Answers with a message.
+    pub fn answer<M: Encode + 'static>(&self, call: Call, message: M, out: &mut Vec<Effect>) {
+        self.answer_with(call, Body::Message(Box::new(message)), out);
+    }
+
+    /// Answers with any body.
+    pub fn answer_with(&self, call: Call, body: Body, out: &mut Vec<Effect>) {
+        out.push(Effect::Reply(Reply { call, body }));
+    }
+
+    /// The lane of a partition this node leads, by the topic's name.
+    pub fn lane(&self, topic: &str, index: i32) -> Option<Lane> {
+        self.lane_by_id(*self.image.topic_ids.get(topic)?, index)
+    }
+
+    /// The lane of a partition this node leads, by the topic's id.
+    pub fn lane_by_id(&self, topic: Uuid, index: i32) -> Option<Lane> {
+        *self.lanes.get(&topic)?.get(usize::try_from(index).ok()?)?
+    }
+
+    /// A partition this node leads.
+    pub fn partition(&self, topic: &str, index: i32) -> Option<&Partition> {
+        self.partitions.get(&self.lane(topic, index)?)
+    }
+
+    /// Decides which records a CreateTopics request leads to; nothing is written yet.
+    pub fn decide_create_topics(
+        &mut self,
+        request: &CreateTopicsRequest,
+    ) -> (Vec<Record>, CreateTopicsResponse) {
+        let (mut records, response) =
+            controller::create_topics(&self.ahead, request, &self.config.defaults, &mut self.rng);
+        controller::assign_directories(&self.ahead, &mut records);
+        (records, response)
+    }
+
+    /// Writes metadata records; `then` is done when they are committed.
+    pub fn write_metadata(
+        &mut self,
+        records: Vec<Record>,
+        then: OnCommit,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        for record in &records {
+            if let Err(contradiction) = self.ahead.replay(record) {
+                out.push(Effect::Halt(contradiction.to_string()));
+                return;
+            }
+        }
+        let mut submissions = Vec::new();
+        let appended =
+            self.metadata.append(records, then, now.wall_ms, &mut self.files, &mut submissions);
+        if let Err(reason) = appended {
+            out.push(Effect::Halt(format!("__cluster_metadata-0: {reason}")));
+        }
+        submit(METADATA_LANE, submissions, out);
+    }
+
+    /// Registers this node with its own controller and lets it lead.
+    pub fn register(&mut self, now: Now, out: &mut Vec<Effect>) {
+        use messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
+        self.broker_epoch = self.metadata.next_offset();
+        let feature = BrokerFeature {
+            name: "metadata.version".into(),
+            min_supported_version: 7,
+            max_supported_version: 33,
+            ..Default::default()
+        };
+        let registration = messages::RegisterBrokerRecord {
+            broker_id: self.config.node_id,
+            incarnation_id: controller::IdSource::next_id(&mut self.rng),
+            broker_epoch: self.broker_epoch,
+            end_points: vec![BrokerEndpoint {
+                name: "PLAINTEXT".into(),
+                host: self.config.advertised.0.clone(),
+                port: self.config.advertised.1,
+                ..Default::default()
+            }],
+            features: vec![feature],
+            fenced: true,
+            log_dirs: vec![self.config.directory_id],
+            ..Default::default()
+        };
+        let records = controller::register(registration).to_vec();
+        self.write_metadata(records, OnCommit::Nothing, now, out);
+    }
+
+    /// The epoch of this node's registration.
+    pub fn broker_epoch(&self) -> i64 {
+        self.broker_epoch
+    }
+
+    /// Answers with a fresh producer id, at once or when a block of them is committed.
+    pub fn give_producer_id(&mut self, call: Call, now: Now, out: &mut Vec<Effect>) {
+        if let Some(id) = self.producer_ids.next() {
+            self.answer(call, init_producer_id::granted(id), out);
+            return;
+        }
+        self.id_waiters.push_back(call);
+        if self.id_waiters.len() > 1 {
+            return;
+        }
+        let (record, first) =
+            controller::allocate_producer_ids(&self.ahead, self.config.node_id, self.broker_epoch);
+        self.write_metadata(vec![record], OnCommit::ProducerIds(first), now, out);
+    }
+
+    /// Adds a partition whose log is open.
+    pub fn add_partition(&mut self, partition: Partition) -> Lane {
+        let lane = Lane(self.next_lane);
+        self.next_lane += 1;
+        let lanes = self.lanes.entry(partition.topic_id).or_default();
+        let index = partition.index as usize;
+        if lanes.len() <= index {
+            lanes.resize(index + 1, None);
+        }
+        lanes[index] = Some(lane);
+        self.partitions.insert(lane, partition);
+        lane
+    }
+
+    /// Appends a produced batch: what it became, and the offset the answer waits for.
+    ///
+    /// # Errors
+    /// The protocol's error, with a message where there is more to say.
+    pub fn append(
+        &mut self,
+        lane: Lane,
+        records: Bytes,
+        acks: i16,
+        zstd_allowed: bool,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(AppendInfo, i64), (ErrorCode, Option<String>)> {
+        let partition =
+            self.partitions.get_mut(&lane).ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
+        if partition.offline {
+            return Err((ErrorCode::KAFKA_STORAGE_ERROR, None));
+        }
+        // One replica in sync is all a single node has.
+        if acks == -1 && partition.config.min_insync_replicas > 1 {
+            return Err((ErrorCode::NOT_ENOUGH_REPLICAS, None));
+        }
+        let refused =
+            |error: ottla_log::AppendError| (ErrorCode(error.code()), Some(error.to_string()));
+        let rules = validate_config(&partition.config, zstd_allowed, now.wall_ms);
+        let validated = ottla_log::validate(records, &rules).map_err(refused)?;
+        if validated.header().is_transactional() {
+            // No transaction can be open before transactions are built.
+            return Err((ErrorCode::INVALID_TXN_STATE, None));
+        }
+        let mut submissions = Vec::new();
+        let info = partition
+            .log
+            .append_as_leader(
+                now.wall_ms,
+                validated,
+                partition.leader_epoch,
+                &mut self.files,
+                &mut submissions,
+            )
+            .map_err(refused)?;
+        submit(lane, submissions, out);
+        let wait_for = info.last_offset + 1;
+        Ok((info, wait_for))
+    }
+
+    /// Answers a produce when all its batches are far enough.
+    pub fn wait_for_produce(
+        &mut self,
+        mut pending: PendingProduce,
+        waits: Vec<(Lane, i64, (usize, usize))>,
+        out: &mut Vec<Effect>,
+    ) {
+        let id = self.next_waiting;
+        let mut open = Vec::new();
+        for (lane, offset, place) in waits {
+            let Some(partition) = self.partitions.get_mut(&lane) else { continue };
+            if partition.high_watermark >= offset {
+                continue;
+            }
+            let at = partition.produces.partition_point(|(other, _)| *other <= offset);
+            partition.produces.insert(at, (offset, id));
+            open.push((lane, offset, place));
+        }
+        if open.is_empty() {
+            self.answer(pending.call, pending.response, out);
+            return;
+        }
+        pending.outstanding = open.len();
+        self.next_waiting += 1;
+        self.deadlines.insert((pending.deadline_ms, id));
+        self.waiting.insert(id, Waiting::Produce(pending, open));
+    }
+
+    /// Lets a fetch wait for one of these partitions.
+    pub fn park_fetch(&mut self, pending: PendingFetch, lanes: &[Lane]) {
+        let id = self.next_waiting;
+        self.next_waiting += 1;
+        for lane in lanes {
+            if let Some(partition) = self.partitions.get_mut(lane) {
+                partition.fetches.push(id);
+            }
+        }
+        self.deadlines.insert((pending.deadline_ms, id));
+        self.waiting.insert(id, Waiting::Fetch(pending, lanes.to_vec()));
+    }
+
+    fn complete(&mut self, lane: Lane, completion: Completion, now: Now, out: &mut Vec<Effect>) {
+        if lane == CHECKPOINT_LANE {
+            if let Err(error) = completion.result {
+                out.push(Effect::Warn(format!("checkpoint not written: {error}")));
+            }
+            return;
+        }
+        let mut submissions = Vec::new();
+        if lane == METADATA_LANE {
+            match self.metadata.log.on_completion(completion, &mut submissions) {
+                Ok(_) => {
+                    submit(lane, submissions, out);
+                    self.commit(now, out);
+                }
+                // Without its metadata log a node can't promise anything any more.
+                Err(error) => out.push(Effect::Halt(error.to_string())),
+            }
+            return;
+        }
+        let Some(partition) = self.partitions.get_mut(&lane) else { return };
+        match partition.log.on_completion(completion, &mut submissions) {
+            Ok(_) => {
+                submit(lane, submissions, out);
+                if partition.advance() {
+                    self.advanced(lane, out);
+                }
+            }
+            Err(error) => {
+                partition.offline = true;
+                let name = format!("{}-{}", partition.topic, partition.index);
+                out.push(Effect::Warn(format!("{name} is offline: {error}")));
+                self.fail(lane, out);
+            }
+        }
+    }
+
+    /// The high watermark of a partition rose.
+    fn advanced(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+        let Some(partition) = self.partitions.get_mut(&lane) else { return };
+        let mut answered = Vec::new();
+        while let Some(&(offset, id)) = partition.produces.front() {
+            if offset > partition.high_watermark {
+                break;
+            }
+            partition.produces.pop_front();
+            answered.push(id);
+        }
+        let fetches = partition.fetches.clone();
+        for id in answered {
+            let Some(Waiting::Produce(pending, _)) = self.waiting.get_mut(&id) else { continue };
+            pending.outstanding -= 1;
+            if pending.outstanding == 0 {
+                self.finish(id, out);
+            }
+        }
+        for id in fetches {
+            let Some(Waiting::Fetch(pending, _)) = self.waiting.get(&id) else { continue };
+            if fetch::look(self, pending).0 {
+                self.finish(id, out);
+            }
+        }
+    }
+
+    /// Everything that waits for a partition that went offline is told so.
+    fn fail(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+        let Some(partition) = self.partitions.get_mut(&lane) else { return };
+        let produces: BTreeSet<u64> = partition.produces.drain(..).map(|(_, id)| id).collect();
+        let fetches = partition.fetches.clone();
+        for id in produces {
+            let Some(Waiting::Produce(pending, waits)) = self.waiting.get_mut(&id) else {
+                continue;
+            };
+            refuse(pending, waits, Some(lane), ErrorCode::KAFKA_STORAGE_ERROR);
+            waits.retain(|(other, ..)| *other != lane);
+            pending.outstanding = waits.len();
+            if pending.outstanding == 0 {
+                self.finish(id, out);
+            }
+        }
+        for id in fetches {
+            self.finish(id, out);
+        }
+    }
+
+    /// Answers a waiting request with what there is and forgets it.
+    fn finish(&mut self, id: u64, out: &mut Vec<Effect>) {
+        let Some(waiting) = self.forget(id) else { return };
+        match waiting {
+            Waiting::Produce(pending, _) => self.answer(pending.call, pending.response, out),
+            Waiting::Fetch(pending, _) => fetch::respond(self, pending, out),
+        }
+    }
+
+    /// Takes a waiting request off every list.
+    fn forget(&mut self, id: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        match &waiting {
+            Waiting::Produce(pending, waits) => {
+                self.deadlines.remove(&(pending.deadline_ms, id));
+                for (lane, ..) in waits {
+                    if let Some(partition) = self.partitions.get_mut(lane) {
+                        partition.produces.retain(|(_, other)| *other != id);
+                    }
+                }
+            }
+            Waiting::Fetch(pending, lanes) => {
+                self.deadlines.remove(&(pending.deadline_ms, id));
+                for lane in lanes {
+                    if let Some(partition) = self.partitions.get_mut(lane) {
+                        partition.fetches.retain(|other| *other != id);
+                    }
+                }
+            }
+        }
+        Some(waiting)
+    }
+
+    fn expire(&mut self, now: Now, out: &mut Vec<Effect>) {
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now.steady_ms {
+                return;
+            }
+            if let Some(Waiting::Produce(pending, waits)) = self.waiting.get_mut(&id) {
+                // Batches that did become durable keep their offsets in the answer.
+                waits.retain(|(lane, offset, _)| {
+                    self.partitions.get(lane).is_some_and(|p| p.high_watermark < *offset)
+                });
+                refuse(pending, waits, None, ErrorCode::REQUEST_TIMED_OUT);
+            }
+            self.deadlines.remove(&(deadline, id));
+            self.finish(id, out);
+        }
+    }
+
+    fn disconnect(&mut self, conn: ConnId) {
+        let gone: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| match waiting {
+                Waiting::Produce(pending, _) => pending.call.conn == conn,
+                Waiting::Fetch(pending, _) => pending.call.conn == conn,
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    /// Applies what was committed, opens the logs of new partitions, gives the answers.
+    fn commit(&mut self, now: Now, out: &mut Vec<Effect>) {
+        for (records, then) in self.metadata.take_committed() {
+            for record in &records {
+                if let Err(contradiction) = self.image.replay(record) {
+                    out.push(Effect::Halt(contradiction.to_string()));
+                    return;
+                }
+            }
+            for record in &records {
+                if let Record::Partition(partition) = record {
+                    self.open_new(partition, out);
+                }
+            }
+            match then {
+                OnCommit::Nothing => {}
+                OnCommit::Answer(call, body) => self.answer_with(call, body, out),
+                OnCommit::ProducerIds(first) => {
+                    self.producer_ids = first..first + controller::PRODUCER_ID_BLOCK;
+                    for call in std::mem::take(&mut self.id_waiters) {
+                        self.give_producer_id(call, now, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn open_new(&mut self, record: &messages::PartitionRecord, out: &mut Vec<Effect>) {
+        if !record.replicas.contains(&self.config.node_id) {
+            return;
+        }
+        let Some(topic) = self.image.topics.get(&record.topic_id) else { return };
+        let name = topic.name.clone();
+        let config = match TopicConfig::new(&self.image.topic_overrides(&name)) {
+            Ok(config) => Arc::new(config),
+            Err(invalid) => {
+                out.push(Effect::Halt(format!("topic {name}: {invalid}")));
+                return;
+            }
+        };
+        let mut submissions = Vec::new();
+        let path = self.config.log_dir.join(format!("{name}-{}", record.partition_id));
+        let mut log = Log::create(&path, record.topic_id, log_config(&config), &mut submissions);
+        log.assign_epoch(record.leader_epoch);
+        let lane = self.add_partition(Partition {
+            topic: name,
+            topic_id: record.topic_id,
+            index: record.partition_id,
+            leader_epoch: record.leader_epoch,
+            config,
+            log,
+            high_watermark: 0,
+            offline: false,
+            produces: VecDeque::new(),
+            fetches: Vec::new(),
+        });
+        submit(lane, submissions, out);
+    }
+
+    /// Gives up what retention gives up, and forgets idle producers.
+    fn retain(&mut self, now: Now, out: &mut Vec<Effect>) {
+        for (lane, partition) in &mut self.partitions {
+            let mut submissions = Vec::new();
+            let log = &mut partition.log;
+            log.expire(now.wall_ms, partition.high_watermark, &mut self.files, &mut submissions);
+            log.empty_trash(now.wall_ms, &mut submissions);
+            log.expire_producers(now.wall_ms);
+            submit(*lane, submissions, out);
+        }
+    }
+
+    /// Writes how far logs are durable, if that changed: recovery starts there.
+    fn checkpoint(&mut self, out: &mut Vec<Effect>) {
+        let entries = self.recovery_points();
+        if entries == self.checkpointed {
+            return;
+        }
+        let op = Op::Replace {
+            path: self.config.log_dir.join("recovery-point-offset-checkpoint"),
+            bytes: render_offsets(&entries).into(),
+        };
+        self.checkpointed = entries;
+        out.push(Effect::Disk(CHECKPOINT_LANE, Submission { token: Token(0), op }));
+    }
+
+    /// How far each log is durable.
+    pub fn recovery_points(&self) -> Vec<OffsetEntry> {
+        self.partitions
+            .values()
+            .filter(|partition| partition.log.flushed() > 0)
+            .map(|partition| OffsetEntry {
+                topic: partition.topic.to_string(),
+                partition: partition.index,
+                offset: partition.log.flushed(),
+            })
+            .collect()
+    }
+}
+
+/// Marks the batches that did not make it in a produce response.
+fn refuse(
+    pending: &mut PendingProduce,
+    waits: &[(Lane, i64, (usize, usize))],
+    only: Option<Lane>,
+    code: ErrorCode,
+) {
+    for (lane, _, (topic, partition)) in waits {
+        if only.is_some_and(|only| only != *lane) {
+            continue;
+        }
+        let answer = pending
+            .response
+            .responses
+            .get_mut(*topic)
+            .and_then(|topic| topic.partition_responses.get_mut(*partition));
+        if let Some(answer) = answer {
+            answer.error_code = code.0;
+            answer.base_offset = -1;
+            answer.log_append_time_ms = -1;
+        }
+    }
+}
+
+fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Effect>) {
+    out.extend(submissions.into_iter().map(|submission| Effect::Disk(lane, submission)));
+}
+
+/// `log.initial.task.delay.ms`.
+const RETENTION_FIRST_MS: i64 = 30_000;
+/// `log.retention.check.interval.ms`.
+const RETENTION_EVERY_MS: i64 = 300_000;
+/// `log.flush.offset.checkpoint.interval.ms`.
+const CHECKPOINT_EVERY_MS: i64 = 60_000;

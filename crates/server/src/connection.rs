@@ -1,0 +1,289 @@
+//! One connection: a reader that turns bytes into requests, a writer that turns answers into
+//! bytes.
+//!
+//! The reader stops taking bytes when the connection has too many requests under way or all
+//! connections together hold too much; the writer puts answers back into the order of requests.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use broker::{ConnId, Reply};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::timeout;
+
+use crate::log_line::Limited;
+use crate::shell::{Outgoing, Shell};
+
+/// Bounds over all connections.
+#[derive(Debug)]
+pub struct Limits {
+    /// `socket.request.max.bytes`.
+    pub request_max_bytes: usize,
+    /// Bytes of requests held at a time over all connections.
+    pub memory: Arc<Semaphore>,
+    /// `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// Lines about peers that misbehave.
+    pub complaints: Limited,
+    /// Connections now open.
+    pub open: AtomicUsize,
+    /// `max.connections`.
+    pub connections_max: usize,
+}
+
+impl Limits {
+    /// Apache Kafka's defaults, and half a gigabyte for requests under way.
+    pub fn new() -> Self {
+        Self {
+            request_max_bytes: 104_857_600,
+            memory: Arc::new(Semaphore::new(REQUEST_MEMORY_BYTES)),
+            idle: Duration::from_millis(600_000),
+            complaints: Limited::default(),
+            open: AtomicUsize::new(0),
+            connections_max: i32::MAX as usize,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a request holds until it is answered.
+#[derive(Debug)]
+pub struct Ticket {
+    _memory: Option<OwnedSemaphorePermit>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(
+    shell: Arc<Shell>,
+    limits: Arc<Limits>,
+    conn: ConnId,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut stop: watch::Receiver<bool>,
+) {
+    limits.open.fetch_add(1, Ordering::Relaxed);
+    let _ = stream.set_nodelay(true);
+    let (read_half, write_half) = stream.into_split();
+    let (sender, receiver) = mpsc::unbounded_channel();
+    shell.connect(conn, sender.clone());
+    let mut writer = tokio::spawn(write(shell.clone(), write_half, receiver));
+    let mut reader = Reader {
+        shell: shell.clone(),
+        limits: limits.clone(),
+        conn,
+        read_half,
+        buffer: BytesMut::new(),
+        held: None,
+        slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        sender,
+        serial: 0,
+    };
+    let mut orderly = false;
+    let ended = tokio::select! {
+        ended = reader.run() => ended,
+        ended = &mut writer => Err(ended.unwrap_or_else(|error| error.to_string())),
+        _ = stop.wait_for(|stop| *stop) => {
+            orderly = true;
+            Ok(())
+        }
+    };
+    if let Err(reason) = ended
+        && !reason.is_empty()
+    {
+        limits.complaints.line("WARN", &format!("closed {peer}: {reason}"));
+    }
+    if orderly {
+        // What is under way is answered, but a peer that doesn't read can't hold the node up.
+        let _ = reader.sender.send(Outgoing::Finish(reader.serial));
+        let _ = timeout(LAST_WORDS, &mut writer).await;
+    }
+    writer.abort();
+    shell.disconnect(conn);
+    limits.open.fetch_sub(1, Ordering::Relaxed);
+}
+
+struct Reader {
+    shell: Arc<Shell>,
+    limits: Arc<Limits>,
+    conn: ConnId,
+    read_half: OwnedReadHalf,
+    buffer: BytesMut,
+    /// Pays for what is in `buffer`.
+    held: Option<OwnedSemaphorePermit>,
+    slots: Arc<Semaphore>,
+    sender: mpsc::UnboundedSender<Outgoing>,
+    serial: u64,
+}
+
+impl Reader {
+    /// Reads requests until the peer closes (`Ok`) or must be closed (the reason).
+    async fn run(&mut self) -> Result<(), String> {
+        loop {
+            while let Some(frame) = self.next_frame()? {
+                self.request(frame).await?;
+            }
+            if !self.fill().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A whole frame from the buffer, without its size.
+    fn next_frame(&mut self) -> Result<Option<Bytes>, String> {
+        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let size = i32::from_be_bytes(*prefix);
+        let size = usize::try_from(size).map_err(|_| format!("negative request size {size}"))?;
+        if size > self.limits.request_max_bytes {
+            return Err(format!(
+                "request of {size} bytes is larger than socket.request.max.bytes of {}",
+                self.limits.request_max_bytes
+            ));
+        }
+        if self.buffer.len() < 4 + size {
+            // Room grows with what has come, so a size alone claims no memory.
+            let missing = 4 + size - self.buffer.len();
+            self.buffer.reserve(missing.min(self.buffer.len().max(READ_MIN)));
+            return Ok(None);
+        }
+        let mut frame = self.buffer.split_to(4 + size);
+        let _ = frame.split_to(4);
+        Ok(Some(frame.freeze()))
+    }
+
+    /// Reads some bytes; false at the end of the stream.
+    async fn fill(&mut self) -> Result<bool, String> {
+        if self.buffer.capacity() - self.buffer.len() < READ_MIN / 4 {
+            self.buffer.reserve(READ_MIN);
+        }
+        let read = timeout(self.limits.idle, self.read_half.read_buf(&mut self.buffer)).await;
+        let count = match read {
+            Ok(Ok(count)) => count,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Ok(false);
+            }
+            Ok(Err(error)) => return Err(error.to_string()),
+            // Waiting for an answer is not idling.
+            Err(_) if self.slots.available_permits() < IN_FLIGHT_MAX => return Ok(true),
+            Err(_) => return Err("idle for longer than connections.max.idle.ms".to_owned()),
+        };
+        if count == 0 {
+            return Ok(false);
+        }
+        let charge = self.limits.memory.clone().acquire_many_owned(count as u32);
+        let permit = timeout(MEMORY_PATIENCE, charge)
+            .await
+            .map_err(|_| "no memory for its request; others hold it all".to_owned())?
+            .map_err(|error| error.to_string())?;
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        Ok(true)
+    }
+
+    async fn request(&mut self, frame: Bytes) -> Result<(), String> {
+        let slot = self.slots.clone().acquire_owned().await.map_err(|error| error.to_string())?;
+        let cost = frame.len() + 4;
+        let memory = self.held.as_mut().and_then(|held| held.split(cost));
+        let event = broker::connection::read(self.conn, self.serial, frame)?;
+        let ticket = Ticket { _memory: memory, _slot: slot };
+        // A closed channel means the writer ended, which ends this reader too.
+        let _ = self.sender.send(Outgoing::Ticket(self.serial, ticket));
+        self.serial += 1;
+        self.shell.submit(event);
+        Ok(())
+    }
+}
+
+/// Writes answers in the order of their requests; ends with the reason to close, or an empty one.
+async fn write(
+    shell: Arc<Shell>,
+    mut half: OwnedWriteHalf,
+    mut receiver: mpsc::UnboundedReceiver<Outgoing>,
+) -> String {
+    let mut early: BTreeMap<u64, Reply> = BTreeMap::new();
+    let mut tickets: BTreeMap<u64, Ticket> = BTreeMap::new();
+    let mut next = 0u64;
+    let mut until = None;
+    while let Some(outgoing) = receiver.recv().await {
+        match outgoing {
+            Outgoing::Ticket(serial, ticket) => {
+                tickets.insert(serial, ticket);
+            }
+            Outgoing::Reply(reply) => {
+                early.insert(reply.call.serial, reply);
+            }
+            Outgoing::Finish(serial) => until = Some(serial),
+            Outgoing::Close(reason) => return reason,
+        }
+        while let Some(reply) = early.remove(&next) {
+            let name = reply.call.api.facts().name;
+            match reply.encode(shell.disk()) {
+                Ok(Some(frame)) => {
+                    if let Err(error) = write_parts(&mut half, &frame.parts).await {
+                        return gone(&error);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => return format!("{name} response: {error}"),
+            }
+            tickets.remove(&next);
+            next += 1;
+        }
+        if until == Some(next) {
+            return String::new();
+        }
+    }
+    String::new()
+}
+
+/// A peer that went away is no news.
+fn gone(error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    if matches!(error.kind(), BrokenPipe | ConnectionReset) {
+        String::new()
+    } else {
+        error.to_string()
+    }
+}
+
+async fn write_parts(half: &mut OwnedWriteHalf, parts: &[Bytes]) -> std::io::Result<()> {
+    if let [only] = parts {
+        return half.write_all(only).await;
+    }
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        let written = half.write_vectored(rest).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
+}
+
+/// Requests of one connection under way at a time.
+const IN_FLIGHT_MAX: usize = 1024;
+/// Room made for a read.
+const READ_MIN: usize = 64 << 10;
+/// Bytes of requests over all connections.
+const REQUEST_MEMORY_BYTES: usize = 512 << 20;
+/// How long a peer's bytes may wait for memory that others hold.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long answers under way may take when the node stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);

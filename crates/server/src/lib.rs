@@ -1,0 +1,18 @@
+//! The shell around a node: listeners, connections, disk threads, timers, signals.
+//!
+//! Owns: who runs when. The node decides everything else.
+//!
+//! Invariants:
+//! - I1: the node is stepped by one thread at a time, with no I/O while it is.
+//! - I2: a lane's disk operations start in the order the node gave them ([`disk`]).
+//! - I3: every connection's answers leave in the order of its requests ([`connection`]).
+//! - I4: memory held for requests is bounded over all connections ([`connection::Limits`]).
+
+pub mod connection;
+pub mod disk;
+pub mod lock;
+pub mod log_line;
+pub mod serve;
+pub mod shell;
+
+pub use serve::{Running, ServeError, Settings, start};

@@ -1,0 +1,235 @@
+//! Starting and stopping: from settings to a listening node, from a signal to a closed one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use broker::startup::{self, Options, Report};
+use broker::{ConnId, Event, Now};
+use ottla_log::disk::os::OsDisk;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::connection::{self, Limits};
+use crate::lock::{self, DirLock};
+use crate::shell::Shell;
+
+/// What to serve, and where.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory.
+    pub log_dir: PathBuf,
+    /// `node.id`.
+    pub node_id: i32,
+    /// The port to listen on, on both loopback addresses.
+    pub port: u16,
+    /// If the port is taken, take any other one.
+    pub port_may_move: bool,
+}
+
+/// Why a node does not serve, for the operator.
+#[derive(Clone, Debug)]
+pub struct ServeError(pub String);
+
+impl std::fmt::Display for ServeError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// A serving node.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// `cluster.id`.
+    pub cluster_id: String,
+    /// What was found at the start.
+    pub report: Report,
+    shell: Arc<Shell>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    limits: Arc<Limits>,
+    _lock: DirLock,
+}
+
+/// Opens the node on its directory and listens. The ports open when the node can answer.
+///
+/// # Errors
+/// What the operator has to change.
+pub async fn start(settings: Settings) -> Result<Running, ServeError> {
+    raise_open_files();
+    let lock = lock::acquire(&settings.log_dir).map_err(ServeError)?;
+    // Bound before the node is opened, so that the node knows its address and a taken port is
+    // found before anything is written; accepting begins after.
+    let listeners = bind(&settings).await?;
+    let address = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .ok_or_else(|| ServeError("no listener".to_owned()))?;
+    let disk = Arc::new(OsDisk::new());
+    let options = Options {
+        log_dir: settings.log_dir.clone(),
+        node_id: settings.node_id,
+        advertised: ("localhost".to_owned(), address.port()),
+        seed: entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?,
+    };
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Now { wall_ms: wall.as_millis() as i64, steady_ms: 0 };
+    let (node, report) =
+        startup::open(&*disk, &options, now).map_err(|error| ServeError(error.0))?;
+    let cluster_id = node.config.cluster_id.clone();
+    let shell = Shell::new(node, disk).map_err(|error| ServeError(error.to_string()))?;
+    let (stop, stopped) = watch::channel(false);
+    let limits = Arc::new(Limits::new());
+    let serials = Arc::new(AtomicU64::new(1));
+    let mut tasks = vec![tokio::spawn(tick(shell.clone(), stopped.clone()))];
+    for listener in listeners {
+        tasks.push(tokio::spawn(accept(
+            listener,
+            shell.clone(),
+            limits.clone(),
+            serials.clone(),
+            stopped.clone(),
+        )));
+    }
+    Ok(Running { address, cluster_id, report, shell, stop, tasks, limits, _lock: lock })
+}
+
+/// Listens on 127.0.0.1 and, where the machine has it, ::1.
+async fn bind(settings: &Settings) -> Result<Vec<TcpListener>, ServeError> {
+    let v4 = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let first = match TcpListener::bind(v4(settings.port)).await {
+        Ok(listener) => listener,
+        Err(error) if settings.port_may_move => TcpListener::bind(v4(0))
+            .await
+            .map_err(|_| ServeError(format!("port {}: {error}", settings.port)))?,
+        Err(error) => {
+            return Err(ServeError(format!(
+                "cannot listen on 127.0.0.1:{}: {error}",
+                settings.port
+            )));
+        }
+    };
+    let port = first.local_addr().map_err(|error| ServeError(error.to_string()))?.port();
+    let mut listeners = vec![first];
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
+    if let Ok(listener) = TcpListener::bind(v6).await {
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+async fn accept(
+    listener: TcpListener,
+    shell: Arc<Shell>,
+    limits: Arc<Limits>,
+    serials: Arc<AtomicU64>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections: Vec<JoinHandle<()>> = Vec::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        connections.retain(|connection| !connection.is_finished());
+        let (stream, peer): (TcpStream, SocketAddr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: wait for some to come back.
+                limits.complaints.line("WARN", &format!("cannot accept: {error}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if limits.open.load(Ordering::Relaxed) >= limits.connections_max {
+            limits.complaints.line("WARN", &format!("refused {peer}: max.connections reached"));
+            continue;
+        }
+        let conn = ConnId(serials.fetch_add(1, Ordering::Relaxed));
+        let serving =
+            connection::serve(shell.clone(), limits.clone(), conn, stream, peer, stop.clone());
+        connections.push(tokio::spawn(serving));
+    }
+    drop(listener);
+    for connection in connections {
+        let _ = connection.await;
+    }
+}
+
+/// Ticks the node at its deadlines.
+async fn tick(shell: Arc<Shell>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let wait = shell.next_deadline_ms().saturating_sub(shell.now().steady_ms).clamp(0, 60_000);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(wait as u64)) => {
+                shell.submit(Event::Ticked);
+            }
+            () = shell.deadline_changed.notified() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+impl Running {
+    /// Returns when the node can't go on by itself.
+    pub async fn halted(&self) {
+        if !self.shell.is_halted() {
+            self.shell.halted.notified().await;
+        }
+    }
+
+    /// Stops in order: no new requests, those under way answered, logs closed, marker written.
+    ///
+    /// # Errors
+    /// What kept it from a clean stop; the next start recovers then.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = tokio::time::timeout(STOP_PATIENCE, task).await;
+        }
+        drop(self.limits);
+        let began = Instant::now();
+        while self.shell.disk_outstanding() > 0 {
+            if began.elapsed() > STOP_PATIENCE {
+                return Err(ServeError("the disk does not answer; stopped without closing".into()));
+            }
+            self.shell.pump();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.shell.pump();
+        if self.shell.is_halted() {
+            return Err(ServeError("stopped without closing the logs".into()));
+        }
+        let node = self.shell.take().ok_or_else(|| ServeError("the node is gone".into()))?;
+        startup::close(self.shell.disk(), node).map_err(|error| ServeError(error.0))
+    }
+}
+
+/// Each partition needs descriptors; the soft limit of 1024 many systems give is no limit to
+/// plan with.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn entropy() -> std::io::Result<[u64; 4]> {
+    use std::io::Read;
+    let mut bytes = [0u8; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut seed = [0u64; 4];
+    for (word, chunk) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    Ok(seed)
+}
+
+/// How long the end of connections and of disk operations is waited for.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,231 @@
+//! The one place where the node is stepped.
+//!
+//! Whoever has an event puts it into the inbox and tries to take the node; whoever holds the node
+//! steps it for all. So an idle node is stepped by the thread that brought the request, with no
+//! hand-over, and a busy one takes events in batches.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
+use ottla_log::disk::{Completion, Disk, Submission};
+use tokio::sync::{Notify, mpsc};
+
+use crate::disk::DiskRunner;
+use crate::log_line;
+
+/// What a connection's writer is sent.
+pub enum Outgoing {
+    /// An answer.
+    Reply(Reply),
+    /// What the request of that serial holds until it is answered.
+    Ticket(u64, crate::connection::Ticket),
+    /// Close when all requests below that serial are answered.
+    Finish(u64),
+    /// Close now, with the reason.
+    Close(String),
+}
+
+/// The node and everything that moves it.
+pub struct Shell {
+    node: Mutex<Option<Node>>,
+    inbox: Mutex<Vec<Event>>,
+    runner: OnceLock<Arc<DiskRunner>>,
+    disk: Arc<dyn Disk>,
+    connections: RwLock<HashMap<ConnId, mpsc::UnboundedSender<Outgoing>>>,
+    started: Instant,
+    next_deadline_ms: AtomicI64,
+    /// Wakes the timer when the next deadline became earlier.
+    pub deadline_changed: Notify,
+    /// Wakes whoever waits for the node's end.
+    pub halted: Notify,
+    is_halted: AtomicBool,
+}
+
+impl Shell {
+    /// Takes a node over.
+    ///
+    /// # Errors
+    /// The disk threads can't be started.
+    pub fn new(node: Node, disk: Arc<dyn Disk>) -> std::io::Result<Arc<Self>> {
+        let shell = Arc::new(Self {
+            next_deadline_ms: AtomicI64::new(node.next_deadline_ms()),
+            node: Mutex::new(Some(node)),
+            inbox: Mutex::default(),
+            runner: OnceLock::new(),
+            disk: disk.clone(),
+            connections: RwLock::default(),
+            started: Instant::now(),
+            deadline_changed: Notify::new(),
+            halted: Notify::new(),
+            is_halted: AtomicBool::new(false),
+        });
+        let weak: Weak<Self> = Arc::downgrade(&shell);
+        let ended = Arc::new(move |lane: Lane, completion: Completion| {
+            if let Some(shell) = weak.upgrade() {
+                shell.completed(vec![(lane, completion)]);
+                shell.pump();
+            }
+        });
+        let runner = DiskRunner::new(disk, DISK_THREADS, ended)?;
+        let _ = shell.runner.set(runner);
+        Ok(shell)
+    }
+
+    /// The disk that replies are read from.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// The time of a step.
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            wall_ms: wall.as_millis() as i64,
+            steady_ms: self.started.elapsed().as_millis() as i64,
+        }
+    }
+
+    /// When the node wants to be ticked, in milliseconds of the steady clock.
+    pub fn next_deadline_ms(&self) -> i64 {
+        self.next_deadline_ms.load(Ordering::Acquire)
+    }
+
+    /// Adds a connection that can be written to.
+    pub fn connect(&self, conn: ConnId, sender: mpsc::UnboundedSender<Outgoing>) {
+        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
+        connections.insert(conn, sender);
+    }
+
+    /// Forgets a connection and tells the node.
+    pub fn disconnect(&self, conn: ConnId) {
+        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
+        connections.remove(&conn);
+        drop(connections);
+        self.submit(Event::Disconnected(conn));
+    }
+
+    /// Brings an event to the node.
+    pub fn submit(&self, event: Event) {
+        lock(&self.inbox).push(event);
+        self.pump();
+    }
+
+    /// True once the node must not be used any more.
+    pub fn is_halted(&self) -> bool {
+        self.is_halted.load(Ordering::Acquire)
+    }
+
+    /// Disk operations under way.
+    pub fn disk_outstanding(&self) -> usize {
+        self.runner.get().map_or(0, |runner| runner.outstanding())
+    }
+
+    /// Takes the node out, to close it. Events that come later are dropped.
+    pub fn take(&self) -> Option<Node> {
+        lock(&self.node).take()
+    }
+
+    /// Works until there is nothing left to do or another thread does it.
+    pub fn pump(&self) {
+        let Some(runner) = self.runner.get() else { return };
+        loop {
+            let stepped = self.step(runner);
+            let mut done = Vec::new();
+            let ran = runner.run(&mut done);
+            self.completed(done);
+            if !stepped && !ran {
+                return;
+            }
+        }
+    }
+
+    fn completed(&self, done: Vec<(Lane, Completion)>) {
+        if done.is_empty() {
+            return;
+        }
+        if let Some(runner) = self.runner.get() {
+            runner.ended(done.len());
+        }
+        let mut inbox = lock(&self.inbox);
+        inbox.extend(done.into_iter().map(|(lane, done)| Event::Completed(lane, done)));
+    }
+
+    /// Steps the node with what is in the inbox; false if that was nothing or another thread has
+    /// the node.
+    fn step(&self, runner: &DiskRunner) -> bool {
+        let mut worked = false;
+        while !lock(&self.inbox).is_empty() {
+            // Whoever holds the node looks at the inbox again after letting go.
+            let Ok(mut guard) = self.node.try_lock() else { return worked };
+            let events = std::mem::take(&mut *lock(&self.inbox));
+            let Some(node) = guard.as_mut() else { return false };
+            worked |= !events.is_empty();
+            let mut effects = Vec::new();
+            let now = self.now();
+            for event in events {
+                node.step(now, event, &mut effects);
+            }
+            let deadline = node.next_deadline_ms();
+            let mut submissions: Vec<(Lane, Submission)> = Vec::new();
+            effects.retain_mut(|effect| match effect {
+                Effect::Disk(lane, submission) => {
+                    let token = submission.token;
+                    let op = std::mem::replace(&mut submission.op, NOTHING);
+                    submissions.push((*lane, Submission { token, op }));
+                    false
+                }
+                _ => true,
+            });
+            // Still holding the node, so that submissions enter in the order of the steps.
+            runner.submit(submissions);
+            drop(guard);
+            if self.next_deadline_ms.swap(deadline, Ordering::AcqRel) > deadline {
+                self.deadline_changed.notify_one();
+            }
+            self.deliver(effects);
+        }
+        worked
+    }
+
+    fn deliver(&self, effects: Vec<Effect>) {
+        if effects.is_empty() {
+            return;
+        }
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        // A connection that is gone needs no answer.
+        let send = |conn: ConnId, outgoing: Outgoing| {
+            if let Some(sender) = connections.get(&conn) {
+                let _ = sender.send(outgoing);
+            }
+        };
+        for effect in effects {
+            match effect {
+                Effect::Reply(reply) => send(reply.call.conn, Outgoing::Reply(reply)),
+                Effect::Close(conn, reason) => send(conn, Outgoing::Close(reason)),
+                Effect::Warn(text) => log_line::line("WARN", &text),
+                Effect::Halt(reason) => {
+                    log_line::line("ERROR", &format!("stopping: {reason}"));
+                    self.is_halted.store(true, Ordering::Release);
+                    self.halted.notify_waiters();
+                    self.halted.notify_one();
+                }
+                // Taken out before.
+                Effect::Disk(..) => {}
+            }
+        }
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Left in place of an operation that was taken out of an effect; never executed.
+const NOTHING: ottla_log::disk::Op =
+    ottla_log::disk::Op::Close { file: ottla_log::disk::FileId(u64::MAX) };
+
+/// Enough to keep a device's queue busy; syncs of one file system serialise in its journal anyway.
+const DISK_THREADS: usize = 4;
