@@ -1,0 +1,20 @@
+//! The node that `server` runs, unchanged, on a virtual disk, network and clock.
+//!
+//! One seed is one run: it draws the topic's configuration, what the clients do, every delay, and
+//! where the power fails. The same seed gives the same run, event for event; the hash of all
+//! events is the run's trace.
+//!
+//! - [`world`]: time, the event queue, the node and its restarts.
+//! - [`lanes`]: when disk operations start and end, which is all the freedom a shell has.
+//! - [`client`]: producers and consumers that speak the protocol in bytes.
+//! - [`checker`]: what must be true, whatever happened. Written before the faults.
+//!
+//! Not covered, because it is not in the cores: threads, locks, sockets, the kernel.
+
+pub mod checker;
+pub mod client;
+pub mod lanes;
+pub mod random;
+pub mod world;
+
+pub use world::{Failure, Summary, run};

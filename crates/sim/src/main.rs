@@ -1,0 +1,68 @@
+//! `ottla-sim [--seeds FROM..TO] [--trace SEED]`: runs seeds, each twice, or shows one.
+#![allow(clippy::print_stdout)] // A command line tool talks to its user.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |text: &str| text.parse::<u64>().ok();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--trace", seed] => match number(seed) {
+            Some(seed) => trace(seed),
+            None => usage(),
+        },
+        ["--seeds", range] => match range.split_once("..").map(|(a, b)| (number(a), number(b))) {
+            Some((Some(from), Some(to))) => seeds(from, to),
+            _ => usage(),
+        },
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: ottla-sim --seeds FROM..TO | --trace SEED");
+    ExitCode::from(2)
+}
+
+fn trace(seed: u64) -> ExitCode {
+    let outcome = sim::run(seed, Some(&mut |line| println!("{line}")));
+    match outcome {
+        Ok(summary) => {
+            println!("{summary:?}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn seeds(from: u64, to: u64) -> ExitCode {
+    let (mut failed, mut events, mut crashes, mut acknowledged) = (0u64, 0u64, 0u64, 0u64);
+    for seed in from..to {
+        let first = sim::run(seed, None);
+        if first != sim::run(seed, None) {
+            println!("seed {seed}: two runs differ");
+            failed += 1;
+            continue;
+        }
+        match first {
+            Ok(summary) => {
+                events += summary.events;
+                crashes += u64::from(summary.crashes);
+                acknowledged += summary.acknowledged;
+            }
+            Err(failure) => {
+                println!("{failure}");
+                failed += 1;
+            }
+        }
+    }
+    println!(
+        "{} seeds, each twice: {failed} failed; {events} events, {crashes} power cuts, \
+         {acknowledged} records acknowledged",
+        to - from
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,487 @@
+//! A run: time, the queue of what will happen, the node and its ends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use broker::startup::{self, Options};
+use broker::{ConnId, Effect, Event, Node, Now, Reply};
+use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use messages::{CreateTopicsRequest, CreateTopicsResponse};
+use ottla_log::disk::mem::MemDisk;
+use wire::Bytes;
+
+use crate::checker::Checker;
+use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
+use crate::lanes::{Lanes, Started};
+use crate::random::Random;
+
+/// A run that kept all promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Of every event in order: equal for equal runs.
+    pub trace: u64,
+    /// Events.
+    pub events: u64,
+    /// Power cuts.
+    pub crashes: u32,
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Records shown to consumers.
+    pub shown: u64,
+}
+
+/// A run that broke one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which run.
+    pub seed: u64,
+    /// After how many events.
+    pub event: u64,
+    /// What was broken.
+    pub what: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "seed {} event {}: {}\n  replay: cargo run --release -p ottla-sim -- --trace {}",
+            self.seed, self.event, self.what, self.seed
+        )
+    }
+}
+
+/// Runs one seed; `print` gets a line for every event.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, Failure> {
+    let mut world = World::new(seed, print);
+    let outcome = world.live();
+    let event = world.events;
+    outcome.map_err(|what| Failure { seed, event, what })?;
+    Ok(Summary {
+        trace: world.trace,
+        events: world.events,
+        crashes: world.crashes,
+        acknowledged: world.checker.acknowledged,
+        shown: world.checker.shown,
+    })
+}
+
+/// Something that will happen, in the life of the node it was meant for.
+enum Happening {
+    Arrive(usize, Bytes),
+    DiskEnds(Started),
+    Answer(usize, Bytes),
+    Wake(usize),
+    Tick,
+    PowerCut,
+}
+
+enum Actor {
+    Admin { created: bool },
+    Producer(Box<Producer>),
+    Consumer(Box<Consumer>),
+}
+
+struct Connection {
+    actor: Actor,
+    conn: ConnId,
+    serial: u64,
+    /// Answers that came before their turn.
+    early: BTreeMap<u64, Reply>,
+    next_answer: u64,
+    /// A network keeps the order of a connection.
+    last_arrival_us: u64,
+    last_answer_us: u64,
+}
+
+struct World<'a> {
+    random: Random,
+    print: Option<&'a mut dyn FnMut(String)>,
+    now_us: u64,
+    skew_ms: i64,
+    disk: MemDisk,
+    node: Option<Node>,
+    life: u64,
+    lanes: Lanes,
+    queue: BTreeMap<(u64, u64), (u64, Happening)>,
+    next_happening: u64,
+    connections: Vec<Connection>,
+    next_conn: u64,
+    checker: Checker,
+    events: u64,
+    trace: u64,
+    crashes: u32,
+    winding_up: bool,
+    next_tick_us: u64,
+}
+
+impl<'a> World<'a> {
+    fn new(seed: u64, print: Option<&'a mut dyn FnMut(String)>) -> Self {
+        Self {
+            random: Random::new(seed),
+            print,
+            now_us: 0,
+            skew_ms: 0,
+            disk: MemDisk::new(),
+            node: None,
+            life: 0,
+            lanes: Lanes::default(),
+            queue: BTreeMap::new(),
+            next_happening: 0,
+            connections: Vec::new(),
+            next_conn: 0,
+            checker: Checker::default(),
+            events: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            crashes: 0,
+            winding_up: false,
+            next_tick_us: u64::MAX,
+        }
+    }
+
+    /// Everything, from an empty disk to the last look at the log.
+    fn live(&mut self) -> Result<(), String> {
+        self.boot()?;
+        self.join(Actor::Admin { created: false });
+        let producers = 1 + self.random.below(3) as u32;
+        for id in 0..producers {
+            let once = self.random.chance(60);
+            let producer = Producer::new(id, once, &mut self.random);
+            self.join(Actor::Producer(Box::new(producer)));
+        }
+        for partition in 0..PARTITIONS {
+            let consumer = Consumer::new(partition, &mut self.random);
+            self.join(Actor::Consumer(Box::new(consumer)));
+        }
+        for _ in 0..self.random.below(5) {
+            let at = self.now_us + 2_000 + self.random.below(400_000);
+            self.at(at, Happening::PowerCut);
+        }
+        let work_until = self.now_us + 400_000;
+        while self.now_us < work_until && self.step()? {}
+        self.winding_up = true;
+        // Bounded: an answer that never comes is a failure of its own.
+        let patience = self.now_us + 60_000_000;
+        while !self.is_settled() {
+            if self.now_us > patience || !self.step()? {
+                return Err("C7: a request is never answered".into());
+            }
+        }
+        // What was promised must survive one more cut, of all that was not synced.
+        self.power_cut()?;
+        self.last_look()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.connections.iter().all(|connection| match &connection.actor {
+            Actor::Producer(producer) => producer.is_idle(),
+            Actor::Admin { created } => *created,
+            Actor::Consumer(_) => true,
+        })
+    }
+
+    /// Reads every partition to its end and compares.
+    fn last_look(&mut self) -> Result<(), String> {
+        self.connections.clear();
+        self.queue.clear();
+        for partition in 0..PARTITIONS {
+            let consumer = Consumer::new(partition, &mut self.random);
+            self.join(Actor::Consumer(Box::new(consumer)));
+            let index = self.connections.len() - 1;
+            let end = self
+                .node
+                .as_ref()
+                .and_then(|node| node.partition(TOPIC, partition))
+                .map(|partition| partition.log.end())
+                .ok_or("C1: the topic is gone")?;
+            let mut log = Vec::new();
+            let patience = self.now_us + 60_000_000;
+            while (log.len() as i64) < end {
+                if self.now_us > patience {
+                    return Err(format!("C7: partition {partition} can't be read to its end"));
+                }
+                self.step_collecting(Some((index, &mut log)))?;
+            }
+            self.checker.end(partition, &log)?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, actor: Actor) {
+        self.next_conn += 1;
+        self.connections.push(Connection {
+            actor,
+            conn: ConnId(self.next_conn),
+            serial: 0,
+            early: BTreeMap::new(),
+            next_answer: 0,
+            last_arrival_us: 0,
+            last_answer_us: 0,
+        });
+        let index = self.connections.len() - 1;
+        let at = self.now_us + self.random.below(2_000);
+        self.at(at, Happening::Wake(index));
+    }
+
+    fn at(&mut self, at_us: u64, happening: Happening) {
+        self.next_happening += 1;
+        self.queue.insert((at_us, self.next_happening), (self.life, happening));
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall_ms: 1_800_000_000_000 + (self.now_us / 1000) as i64 + self.skew_ms,
+            steady_ms: (self.now_us / 1000) as i64,
+        }
+    }
+
+    fn note(&mut self, line: impl Fn() -> String, digest: u64) {
+        self.events += 1;
+        for byte in digest.to_be_bytes().into_iter().chain(self.now_us.to_be_bytes()) {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Some(print) = &mut self.print {
+            print(format!("{:>8} us {}", self.now_us, line()));
+        }
+    }
+
+    fn step(&mut self) -> Result<bool, String> {
+        self.step_collecting(None)
+    }
+
+    /// The next thing happens; false if nothing ever will again.
+    fn step_collecting(
+        &mut self,
+        collect: Option<(usize, &mut Vec<crate::checker::Letter>)>,
+    ) -> Result<bool, String> {
+        let Some(((at, _), (life, happening))) = self.queue.pop_first() else { return Ok(false) };
+        self.now_us = self.now_us.max(at);
+        // What was under way when the power failed never happens; clients outlive it.
+        let outlives = matches!(happening, Happening::Wake(_) | Happening::PowerCut);
+        if life != self.life && !outlives {
+            return Ok(true);
+        }
+        match happening {
+            Happening::Wake(index) => self.wake(index)?,
+            Happening::Arrive(index, frame) => self.arrive(index, frame)?,
+            Happening::DiskEnds(started) => self.disk_ends(started)?,
+            Happening::Answer(index, frame) => {
+                let shown = self.answer(index, frame)?;
+                if let Some((wanted, log)) = collect
+                    && wanted == index
+                {
+                    log.extend(shown);
+                }
+            }
+            Happening::Tick => {
+                self.next_tick_us = u64::MAX;
+                self.give(Event::Ticked)?;
+            }
+            Happening::PowerCut if self.winding_up => {}
+            Happening::PowerCut => self.power_cut()?,
+        }
+        Ok(true)
+    }
+
+    fn boot(&mut self) -> Result<(), String> {
+        let options = Options {
+            log_dir: PathBuf::from("/data"),
+            node_id: 1,
+            advertised: ("sim".into(), 9092),
+            seed: [self.random.next(), self.random.next(), self.random.next(), 1],
+        };
+        let (node, _) = startup::open(&self.disk, &options, self.now())
+            .map_err(|error| format!("C8: the node does not start: {error}"))?;
+        self.node = Some(node);
+        self.lanes = Lanes::default();
+        self.next_tick_us = u64::MAX;
+        self.plan_tick();
+        Ok(())
+    }
+
+    fn power_cut(&mut self) -> Result<(), String> {
+        self.crashes += 1;
+        self.life += 1;
+        self.note(|| "power cut".into(), 1);
+        self.node = None;
+        let random = &mut self.random;
+        self.disk.crash(&mut |bound| random.below(bound.max(1)));
+        // Clocks may have been set meanwhile.
+        self.skew_ms += self.random.below(4_000) as i64 - 2_000;
+        self.boot()?;
+        for index in 0..self.connections.len() {
+            self.next_conn += 1;
+            let connection = &mut self.connections[index];
+            connection.conn = ConnId(self.next_conn);
+            connection.serial = 0;
+            connection.next_answer = 0;
+            connection.early.clear();
+            match &mut connection.actor {
+                Actor::Admin { .. } => {}
+                Actor::Producer(producer) => producer.disconnected(),
+                Actor::Consumer(consumer) => consumer.disconnected(),
+            }
+            let at = self.now_us + self.random.below(3_000);
+            self.at(at, Happening::Wake(index));
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, index: usize) -> Result<(), String> {
+        self.note(|| format!("client {index} wakes"), 2 << 32 | index as u64);
+        let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
+        let random = &mut self.random;
+        let (frame, pause_us) = match &mut connection.actor {
+            Actor::Admin { created: true } => return Ok(()),
+            Actor::Admin { .. } => (Some(create_topic(random)?), 50_000),
+            Actor::Producer(producer) => {
+                (producer.next(self.winding_up, random)?, 500 + random.below(8_000))
+            }
+            Actor::Consumer(consumer) if consumer.is_waiting() => (None, 20_000),
+            Actor::Consumer(consumer) => (Some(consumer.next(random)?), 20_000),
+        };
+        if let Some(frame) = frame {
+            let at = self.now_us + 20 + self.random.below(300);
+            let connection = &mut self.connections[index];
+            let at = at.max(connection.last_arrival_us + 1);
+            connection.last_arrival_us = at;
+            self.at(at, Happening::Arrive(index, frame));
+        }
+        let at = self.now_us + pause_us;
+        self.at(at, Happening::Wake(index));
+        Ok(())
+    }
+
+    fn arrive(&mut self, index: usize, frame: Bytes) -> Result<(), String> {
+        self.note(|| format!("request of client {index}"), 3 << 32 | frame.len() as u64);
+        let connection = &mut self.connections[index];
+        let event = broker::connection::read(connection.conn, connection.serial, frame)?;
+        connection.serial += 1;
+        self.give(event)
+    }
+
+    fn disk_ends(&mut self, started: Started) -> Result<(), String> {
+        let lane = started.lane;
+        self.note(|| format!("disk, lane {}", lane.0), 4 << 32 | lane.0);
+        let (completion, more) = self.lanes.end(started, &self.disk, &mut self.random);
+        self.schedule(more);
+        self.give(Event::Completed(lane, completion))
+    }
+
+    fn schedule(&mut self, started: Vec<Started>) {
+        for started in started {
+            let at = self.now_us + started.takes_us;
+            self.at(at, Happening::DiskEnds(started));
+        }
+    }
+
+    /// Steps the node and carries out what it orders.
+    fn give(&mut self, event: Event) -> Result<(), String> {
+        let now = self.now();
+        let Some(node) = self.node.as_mut() else { return Ok(()) };
+        let mut effects = Vec::new();
+        node.step(now, event, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Disk(lane, submission) => {
+                    let started =
+                        self.lanes.submit(lane, submission, &self.disk, &mut self.random);
+                    self.schedule(started);
+                }
+                Effect::Reply(reply) => self.reply(reply)?,
+                Effect::Close(_, reason) => return Err(format!("C6: closed: {reason}")),
+                Effect::Halt(reason) => return Err(format!("C8: the node halts: {reason}")),
+                Effect::Warn(text) => return Err(format!("C8: the node warns: {text}")),
+            }
+        }
+        self.plan_tick();
+        Ok(())
+    }
+
+    fn plan_tick(&mut self) {
+        let Some(node) = &self.node else { return };
+        let deadline = node.next_deadline_ms();
+        let at = (deadline.clamp(0, i64::MAX / 2_000) as u64 * 1000).max(self.now_us);
+        if at < self.next_tick_us {
+            self.next_tick_us = at;
+            self.at(at, Happening::Tick);
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) -> Result<(), String> {
+        let conn = reply.call.conn;
+        let found = self.connections.iter().position(|connection| connection.conn == conn);
+        let Some(index) = found else { return Ok(()) };
+        let connection = &mut self.connections[index];
+        connection.early.insert(reply.call.serial, reply);
+        loop {
+            let connection = &mut self.connections[index];
+            let Some(reply) = connection.early.remove(&connection.next_answer) else { break };
+            connection.next_answer += 1;
+            let frame = reply.encode(&self.disk).map_err(|error| error.to_string())?;
+            let Some(frame) = frame else { continue };
+            let at = self.now_us + 20 + self.random.below(300);
+            let at = at.max(self.connections[index].last_answer_us + 1);
+            self.connections[index].last_answer_us = at;
+            self.at(at, Happening::Answer(index, frame.to_bytes()));
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        index: usize,
+        frame: Bytes,
+    ) -> Result<Vec<crate::checker::Letter>, String> {
+        self.note(|| format!("answer to client {index}"), 5 << 32 | frame.len() as u64);
+        let Some(connection) = self.connections.get_mut(index) else { return Ok(Vec::new()) };
+        let mut shown = Vec::new();
+        match &mut connection.actor {
+            Actor::Admin { created } => {
+                let message: CreateTopicsResponse = response(frame, 5, 1)?;
+                let code = message.topics.first().map_or(-1, |topic| topic.error_code);
+                // 36: an answer was lost and the topic is there.
+                if code != 0 && code != 36 {
+                    return Err(format!("topic not created: error {code}"));
+                }
+                *created = true;
+            }
+            Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
+            Actor::Consumer(consumer) => {
+                shown = consumer.answered(frame, &mut self.checker)?;
+                let at = self.now_us + self.random.below(1_000);
+                self.at(at, Happening::Wake(index));
+            }
+        }
+        Ok(shown)
+    }
+}
+
+fn create_topic(random: &mut Random) -> Result<Bytes, String> {
+    let config = |name: &str, value: &str| CreatableTopicConfig {
+        name: name.into(),
+        value: Some(value.into()),
+        ..Default::default()
+    };
+    let mut configs = vec![config("retention.ms", "-1")];
+    if random.chance(60) {
+        // Small indexes fill soon, so segments roll soon.
+        configs.push(config("segment.index.bytes", random.pick(&["24", "48", "96"])));
+        configs.push(config("index.interval.bytes", random.pick(&["0", "50", "200"])));
+    }
+    let message = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: TOPIC.into(),
+            num_partitions: PARTITIONS,
+            replication_factor: 1,
+            configs,
+            ..Default::default()
+        }],
+        timeout_ms: 10_000,
+        ..Default::default()
+    };
+    request(&message, 5, 1)
+}
