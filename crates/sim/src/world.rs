@@ -145,7 +145,17 @@ impl<'a> World<'a> {
     /// Everything, from an empty disk to the last look at the log.
     fn live(&mut self) -> Result<(), String> {
         self.boot()?;
+        for _ in 0..self.random.below(5) {
+            let at = self.now_us + self.random.below(400_000);
+            self.at(at, Happening::PowerCut);
+        }
         self.join(Actor::Admin { created: false });
+        // From the answer on the topic must be there, for ever.
+        while !self.is_settled() {
+            if !self.step()? {
+                return Err("C7: the topic is never created".into());
+            }
+        }
         let producers = 1 + self.random.below(3) as u32;
         for id in 0..producers {
             let once = self.random.chance(60);
@@ -155,10 +165,6 @@ impl<'a> World<'a> {
         for partition in 0..PARTITIONS {
             let consumer = Consumer::new(partition, &mut self.random);
             self.join(Actor::Consumer(Box::new(consumer)));
-        }
-        for _ in 0..self.random.below(5) {
-            let at = self.now_us + 2_000 + self.random.below(400_000);
-            self.at(at, Happening::PowerCut);
         }
         let work_until = self.now_us + 400_000;
         while self.now_us < work_until && self.step()? {}

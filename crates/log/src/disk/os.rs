@@ -1,0 +1,207 @@
+//! The operating system's files as a [`Disk`]: the one file below `server` that calls it.
+//!
+//! Owns the table of open files. Invariants:
+//! - I1: a file opened with `OpenExisting` takes a descriptor only at its first use, so that a
+//!   log of many segments holds few.
+//! - I2: no lock is held during a system call on a file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Disk, FileId, Op, Result, StorageError};
+
+/// Real files.
+#[derive(Debug, Default)]
+pub struct OsDisk {
+    shards: [Shard; SHARDS],
+}
+
+type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
+
+#[derive(Debug)]
+struct Handle {
+    path: PathBuf,
+    file: OnceLock<File>,
+}
+
+impl Handle {
+    fn file(&self) -> io::Result<&File> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let opened = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        // Two threads may race to here; either descriptor is of the same file.
+        Ok(self.file.get_or_init(|| opened))
+    }
+}
+
+impl OsDisk {
+    /// A disk without open files.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn shard(&self, file: FileId) -> &Shard {
+        &self.shards[(file.0 % SHARDS as u64) as usize]
+    }
+
+    fn insert(&self, file: FileId, path: &Path, opened: Option<File>) {
+        let slot = OnceLock::new();
+        if let Some(opened) = opened {
+            let _ = slot.set(opened);
+        }
+        let handle = Arc::new(Handle { path: path.to_owned(), file: slot });
+        let mut shard = self.shard(file).lock().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(file.0, handle);
+    }
+
+    fn handle(&self, op: &'static str, file: FileId) -> Result<Arc<Handle>> {
+        let shard = self.shard(file).lock().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&file.0).cloned().ok_or_else(|| {
+            let missing = io::Error::new(io::ErrorKind::NotFound, format!("{file:?} is not open"));
+            StorageError::io(op, Path::new(""), &missing)
+        })
+    }
+
+    fn with_file<T>(
+        &self,
+        op: &'static str,
+        file: FileId,
+        act: impl FnOnce(&File) -> io::Result<T>,
+    ) -> Result<T> {
+        let handle = self.handle(op, file)?;
+        let done = handle.file().and_then(act);
+        done.map_err(|error| StorageError::io(op, &handle.path, &error))
+    }
+}
+
+impl Disk for OsDisk {
+    fn execute(&self, op: &Op) -> Result<()> {
+        let name = op.name();
+        let at = |path: &Path, done: io::Result<()>| {
+            done.map_err(|error| StorageError::io(name, path, &error))
+        };
+        match op {
+            Op::Create { file, path } => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(true);
+                let opened = options.open(path);
+                let opened = opened.map_err(|error| StorageError::io(name, path, &error))?;
+                self.insert(*file, path, Some(opened));
+                Ok(())
+            }
+            Op::OpenExisting { file, path } => {
+                self.insert(*file, path, None);
+                Ok(())
+            }
+            Op::Write { file, at, parts } => {
+                self.with_file(name, *file, |file| write_parts(file, *at, parts))
+            }
+            Op::Sync { file } => self.with_file(name, *file, File::sync_data),
+            Op::Truncate { file, len } => self.with_file(name, *file, |file| file.set_len(*len)),
+            Op::Close { file } => {
+                let mut shard = self.shard(*file).lock().unwrap_or_else(PoisonError::into_inner);
+                let closed = shard.remove(&file.0);
+                drop(shard);
+                drop(closed);
+                Ok(())
+            }
+            Op::Replace { path, bytes } => at(path, replace(path, bytes)),
+            Op::CreateDir { path } => at(path, fs::create_dir_all(path)),
+            Op::SyncDir { path } => at(path, sync_dir(path)),
+            Op::RenameDir { from, to } | Op::RenameFile { from, to } => {
+                at(from, fs::rename(from, to))
+            }
+            Op::RemoveDirAll { path } => at(path, missing_is_fine(fs::remove_dir_all(path))),
+            Op::RemoveFile { path } => at(path, missing_is_fine(fs::remove_file(path))),
+        }
+    }
+
+    fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
+        self.with_file("read", file, |file| {
+            // Never room for more than the file has: `len` may come from a fetch request.
+            let left = file.metadata()?.len().saturating_sub(at);
+            let mut buffer = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
+            let mut filled = 0;
+            while filled < buffer.len() {
+                match file.read_at(&mut buffer[filled..], at + filled as u64) {
+                    Ok(0) => break,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            buffer.truncate(filled);
+            Ok(buffer.into())
+        })
+    }
+
+    fn len(&self, file: FileId) -> Result<u64> {
+        self.with_file("stat", file, |file| Ok(file.metadata()?.len()))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        let names = fs::read_dir(dir).and_then(|entries| {
+            entries
+                // A name that is not UTF-8 is none of ours.
+                .filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose())
+                .collect::<io::Result<Vec<String>>>()
+        });
+        let mut names = names.map_err(|error| StorageError::io("list", dir, &error))?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Bytes> {
+        let read = fs::read(path).map(Bytes::from);
+        read.map_err(|error| StorageError::io("read", path, &error))
+    }
+}
+
+/// Small parts are joined, so that a stamped batch costs one system call; large ones are written
+/// as they are.
+fn write_parts(file: &File, at: u64, parts: &[Bytes]) -> io::Result<()> {
+    let total: usize = parts.iter().map(Bytes::len).sum();
+    if parts.len() > 1 && total <= JOIN_BYTES_MAX {
+        return file.write_all_at(&parts.concat(), at);
+    }
+    let mut at = at;
+    for part in parts {
+        file.write_all_at(part, at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+const SHARDS: usize = 16;
+const JOIN_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,42 @@
+//! One partition's log: a deterministic core that turns appends and completions into disk
+//! operations, and plans reads that run without it.
+//!
+//! Owns segments, indexes, leader epochs, producer state, the three marks, and recovery.
+//! Methods take events and the time in, and push [`disk::Submission`]s out; nothing here reads a
+//! clock, draws a random number, or (outside [`Log::open`], [`Log::truncate_to`], and
+//! [`disk::os`]) waits for a disk.
+//!
+//! Invariants:
+//! - I1: `start <= flushed <= written <= end`; `flushed` falls only by truncation.
+//! - I2: every record below `flushed` survives a power cut: its bytes were synced, its segment's
+//!   name is durable, and so is every segment below it.
+//! - I3: after an error the log is offline for good: it submits nothing and `flushed` stays.
+//! - I4: files are Apache Kafka 4.4.0's, byte for byte where it reads them.
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
+mod append;
+mod commit;
+mod config;
+pub mod disk;
+mod epochs;
+mod error;
+mod log;
+mod open;
+mod producers;
+mod read;
+mod recover;
+mod retention;
+mod segment;
+mod validate;
+
+pub use append::AppendInfo;
+pub(crate) use commit::Commit;
+pub use config::LogConfig;
+pub use disk::{Completion, Disk, FileId, FileIds, Op, StorageError, Submission, Token};
+pub use epochs::Epochs;
+pub use error::AppendError;
+pub use log::{Log, Progress};
+pub use open::{OpenMode, RecoveryReport, Truncated};
+pub use producers::Producers;
+pub use read::{OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
+pub use validate::{ValidateConfig, Validated, validate};

@@ -1,0 +1,532 @@
+//! Opening a log directory: leftovers, segments, recovery of the tail, epochs, producers.
+//!
+//! The order is Apache Kafka's: leftovers of interrupted deletions and swaps, then segments in
+//! order, those that a stop without warning may have damaged being walked batch by batch, then
+//! epochs and producer state.
+//!
+//! Invariants:
+//! - I1: nothing below the recovery point is ever cut off: damage there is refused, with file,
+//!   position and remedy.
+//! - I2: what a log opened this way ends with is durable: recovered files are synced here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use wire::files::{
+    AbortedTxn, OffsetIndexEntry, TimeIndexEntry, parse_epochs, parse_partition_metadata,
+    render_epochs,
+};
+
+use crate::disk::{Disk, FileIds, Op, StorageError};
+use crate::epochs::Epochs;
+use crate::log::Log;
+use crate::recover::{self, REBUILT_INDEX_INTERVAL, WalkError, Walker};
+use crate::segment::{self, DiskIndex, Index, Segment, parse_name};
+use crate::{Commit, LogConfig};
+
+/// How the log was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenMode {
+    /// The directory has its clean-shutdown marker: files are as they were closed.
+    pub clean: bool,
+    /// From `recovery-point-offset-checkpoint`: everything below was durable. 0 if it is not
+    /// known.
+    pub recovery_point: i64,
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Segments walked and checked batch by batch.
+    pub recovered_segments: u32,
+    /// What was cut off.
+    pub truncated: Option<Truncated>,
+    /// Offset of the producer snapshot used.
+    pub producer_snapshot: Option<i64>,
+    /// Batches read for producer state after it.
+    pub replayed_batches: u64,
+    /// Files of interrupted work that were removed.
+    pub leftovers: Vec<String>,
+}
+
+/// A tail that was cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// The log's end now.
+    pub offset: i64,
+    /// The file that was cut.
+    pub path: PathBuf,
+    /// Where.
+    pub at: u64,
+    /// Bytes lost, those of later segments included.
+    pub bytes: u64,
+    /// Why it could not be kept.
+    pub reason: String,
+    /// Later segments removed.
+    pub segments_removed: u32,
+}
+
+/// What is needed while opening.
+struct Opening<'a> {
+    disk: &'a dyn Disk,
+    /// Offsets may be missing between records.
+    compact: bool,
+    dir: &'a Path,
+    mode: OpenMode,
+    ids: &'a mut FileIds,
+    report: RecoveryReport,
+    epochs: Epochs,
+    /// Base of the first segment that was recovered.
+    recovered_from: Option<i64>,
+}
+
+impl Log {
+    /// Opens the log in directory `path`, recovering it unless it was closed cleanly.
+    /// `log_start` is the entry of `log-start-offset-checkpoint`, if there is one.
+    ///
+    /// # Errors
+    /// The disk failed, or holds damage below the recovery point, which is left as it is.
+    pub fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        config: LogConfig,
+        mode: OpenMode,
+        log_start: Option<i64>,
+        ids: &mut FileIds,
+    ) -> Result<(Self, RecoveryReport), StorageError> {
+        let report = RecoveryReport::default();
+        let epochs = Epochs::default();
+        let compact = config.compact;
+        let mut opening =
+            Opening { disk, compact, dir: path, mode, ids, report, epochs, recovered_from: None };
+        let (bases, snapshots) = opening.sort_names()?;
+        let topic_id = opening.topic_id()?;
+        let stored_epochs = opening.stored_epochs()?;
+        opening.epochs = stored_epochs.clone();
+        let (segments, found_end) = opening.segments(bases)?;
+        let first = segments.first().map(|segment| segment.base);
+        let start = log_start.unwrap_or(0).max(first.unwrap_or(0)).max(0);
+        // The start may lie beyond the end: records below it were deleted, and then lost.
+        let end = found_end.unwrap_or(start).max(start);
+        let mut log = Self::at(path, config, end);
+        log.commit = Commit::new(end, log.config.flush_messages);
+        log.topic_id = topic_id;
+        log.start = start;
+        log.segments = segments;
+        log.snapshots = opening.usable_snapshots(&snapshots, end)?;
+        opening.load_producers(&mut log)?;
+        opening.epochs.truncate_from_end(end);
+        opening.epochs.truncate_from_start(start);
+        log.epochs_dirty = opening.epochs != stored_epochs;
+        log.epochs = opening.epochs;
+        if opening.recovered_from.is_some() {
+            store_epochs(disk, &mut log)?;
+            disk.execute(&Op::SyncDir { path: path.to_owned() })?;
+        }
+        log.check();
+        Ok((log, opening.report))
+    }
+}
+
+fn store_epochs(disk: &dyn Disk, log: &mut Log) -> Result<(), StorageError> {
+    if log.epochs_dirty {
+        let path = log.dir.join("leader-epoch-checkpoint");
+        let bytes = Bytes::from(render_epochs(log.epochs.entries()));
+        disk.execute(&Op::Replace { path, bytes })?;
+        log.epochs_dirty = false;
+    }
+    Ok(())
+}
+
+impl Opening<'_> {
+    fn path(&self, base: i64, extension: &str) -> PathBuf {
+        segment::path(self.dir, base, extension)
+    }
+
+    /// Reads a file that may be missing.
+    fn optional(&self, path: &Path) -> Result<Option<Bytes>, StorageError> {
+        match self.disk.read_file(path) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), StorageError> {
+        self.report.leftovers.push(name.to_owned());
+        self.disk.execute(&Op::RemoveFile { path: self.dir.join(name) })
+    }
+
+    /// Finishes or undoes interrupted work; gives the bases of segments and the snapshots.
+    fn sort_names(&mut self) -> Result<(BTreeSet<i64>, BTreeSet<i64>), StorageError> {
+        let names = self.disk.list(self.dir)?;
+        let mut cleaned = Vec::new();
+        let mut swapped = BTreeSet::new();
+        for name in &names {
+            if name.ends_with(".deleted") || name.ends_with(".tmp") {
+                self.remove(name)?;
+            } else if let Some((base, extension)) = parse_name(name) {
+                if extension.ends_with(".cleaned") {
+                    cleaned.push(base);
+                    self.remove(name)?;
+                } else if extension == "log.swap" {
+                    swapped.insert(base);
+                }
+            }
+        }
+        // A swap beside cleaned files had not begun for offsets from there on: its originals
+        // are all there still.
+        if let Some(undone) = cleaned.iter().min() {
+            swapped.retain(|base| base < undone);
+        }
+        self.finish_swaps(&names, &swapped)?;
+        let (mut bases, mut snapshots, mut others) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for name in self.disk.list(self.dir)? {
+            match parse_name(&name) {
+                Some((base, "log")) => {
+                    bases.insert(base);
+                }
+                Some((offset, "snapshot")) => {
+                    snapshots.insert(offset);
+                }
+                Some((base, "index" | "timeindex" | "txnindex")) => others.push((base, name)),
+                _ => {}
+            }
+        }
+        for (_, name) in others.iter().filter(|(base, _)| !bases.contains(base)) {
+            self.remove(name)?;
+        }
+        Ok((bases, snapshots))
+    }
+
+    /// Completes the replacement of compacted segments: what a `.swap` covers goes, and it takes
+    /// its place. Swaps not in `swapped` are undone.
+    fn finish_swaps(
+        &mut self,
+        names: &[String],
+        swapped: &BTreeSet<i64>,
+    ) -> Result<(), StorageError> {
+        let mut covered = Vec::new();
+        for &base in swapped {
+            let file = self.ids.allocate();
+            let path = self.path(base, "log.swap");
+            self.disk.execute(&Op::OpenExisting { file, path })?;
+            let mut segment = Segment::new(base, file, 0);
+            segment.size = self.disk.len(file)?;
+            let mut walker = Walker::new(self.disk, self.dir, &segment, 0, segment.size);
+            let mut end = base + 1;
+            loop {
+                match walker.next_header() {
+                    Ok(Some((header, _))) => end = header.next_offset(),
+                    Ok(None) => break,
+                    Err(error) => return Err(walker.refuse(error)),
+                }
+            }
+            covered.push(base..end);
+            self.disk.execute(&Op::Close { file })?;
+        }
+        for name in names {
+            let Some((base, extension)) = parse_name(name) else { continue };
+            if let Some(plain) = extension.strip_suffix(".swap") {
+                if !swapped.contains(&base) {
+                    self.remove(name)?;
+                    continue;
+                }
+                let (from, to) = (self.dir.join(name), self.path(base, plain));
+                self.disk.execute(&Op::RenameFile { from, to })?;
+            } else if matches!(extension, "log" | "index" | "timeindex" | "txnindex")
+                && covered.iter().any(|range| range.contains(&base))
+                && !names.contains(&format!("{name}.swap"))
+            {
+                self.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn topic_id(&self) -> Result<Option<wire::Uuid>, StorageError> {
+        let path = self.dir.join("partition.metadata");
+        let Some(content) = self.optional(&path)? else { return Ok(None) };
+        match parse_partition_metadata(&content) {
+            Ok(metadata) => Ok(Some(metadata.topic_id)),
+            Err(error) => Err(StorageError::damaged("read", &path, error.to_string())),
+        }
+    }
+
+    fn stored_epochs(&self) -> Result<Epochs, StorageError> {
+        let path = self.dir.join("leader-epoch-checkpoint");
+        let Some(content) = self.optional(&path)? else { return Ok(Epochs::default()) };
+        parse_epochs(&content).map(Epochs::from_entries).map_err(|error| {
+            let remedy = "restore it from another replica, or remove it to rebuild the epochs \
+                          of recovered segments only";
+            StorageError::damaged("read", &path, format!("{error}; {remedy}"))
+        })
+    }
+
+    /// Opens every segment; gives the end of the log, if there is a segment.
+    fn segments(
+        &mut self,
+        bases: BTreeSet<i64>,
+    ) -> Result<(Vec<Segment>, Option<i64>), StorageError> {
+        let bases: Vec<i64> = bases.into_iter().collect();
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut end = None;
+        for (index, &base) in bases.iter().enumerate() {
+            let next = bases.get(index + 1).copied();
+            let file = self.ids.allocate();
+            self.disk.execute(&Op::OpenExisting { file, path: self.path(base, "log") })?;
+            let mut segment = Segment::new(base, file, 0);
+            segment.size = self.disk.len(file)?;
+            segment.aborted = self.aborted(base)?;
+            let safe = self.mode.clean || next.is_some_and(|next| next <= self.mode.recovery_point);
+            let loaded = match next {
+                _ if !safe => None,
+                Some(_) => self.load_rolled(&segment)?,
+                None => self.load_active(&segment)?,
+            };
+            match loaded {
+                Some((loaded, loaded_end)) => {
+                    segments.push(loaded);
+                    end = Some(next.unwrap_or(loaded_end));
+                }
+                None => {
+                    let (recovered, recovered_end, cut) = self.recover(segment, next)?;
+                    segments.push(recovered);
+                    end = Some(recovered_end);
+                    if cut {
+                        self.drop_later(&bases[index + 1..])?;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((segments, end))
+    }
+
+    /// Segments behind one that was cut can't be kept: the log would have a hole.
+    fn drop_later(&mut self, bases: &[i64]) -> Result<(), StorageError> {
+        for &base in bases.iter().rev() {
+            let file = self.ids.allocate();
+            let path = self.path(base, "log");
+            self.disk.execute(&Op::OpenExisting { file, path })?;
+            let size = self.disk.len(file)?;
+            self.disk.execute(&Op::Close { file })?;
+            for extension in ["log", "index", "timeindex", "txnindex"] {
+                self.disk.execute(&Op::RemoveFile { path: self.path(base, extension) })?;
+            }
+            if let Some(truncated) = &mut self.report.truncated {
+                truncated.bytes += size;
+                truncated.segments_removed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn aborted(&self, base: i64) -> Result<Vec<AbortedTxn>, StorageError> {
+        let path = self.path(base, "txnindex");
+        let Some(content) = self.optional(&path)? else { return Ok(Vec::new()) };
+        // A damaged one is rebuilt with its segment if that is recovered.
+        AbortedTxn::parse_file(&content)
+            .map_err(|error| StorageError::damaged("read", &path, error.to_string()))
+    }
+
+    /// A rolled segment by its index files alone; `None` if they are missing or damaged.
+    fn load_rolled(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
+        let (offsets_path, times_path) =
+            (self.path(segment.base, "index"), self.path(segment.base, "timeindex"));
+        let (Some(offsets), Some(times)) =
+            (self.optional(&offsets_path)?, self.optional(&times_path)?)
+        else {
+            return Ok(None);
+        };
+        let (Ok(offsets), Ok(times)) =
+            (OffsetIndexEntry::parse_file(&offsets), TimeIndexEntry::parse_file(&times))
+        else {
+            return Ok(None);
+        };
+        let last_position = offsets.last().map_or(0, |entry| u64::from(entry.position));
+        // A segment always ends with a time entry, unless no record has a timestamp.
+        if last_position >= segment.size.max(1) {
+            return Ok(None);
+        }
+        let mut loaded = segment.clone();
+        if let Some(last) = times.last() {
+            loaded.max_timestamp = last.timestamp;
+            loaded.max_timestamp_offset = segment.base + i64::from(last.relative_offset);
+        }
+        let index = DiskIndex {
+            offsets: self.ids.allocate(),
+            offset_entries: offsets.len() as u64,
+            times: self.ids.allocate(),
+            time_entries: times.len() as u64,
+        };
+        for (file, path) in [(index.offsets, offsets_path), (index.times, times_path)] {
+            self.disk.execute(&Op::OpenExisting { file, path })?;
+        }
+        loaded.index = Index::Disk(index);
+        Ok(Some((loaded, 0)))
+    }
+
+    /// The active segment of a log closed cleanly: headers are walked, payloads are not read.
+    /// `None` if a walk does not end where the file does.
+    fn load_active(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
+        let mut loaded = Segment::new(segment.base, segment.file, 0);
+        loaded.aborted = segment.aborted.clone();
+        let mut walker = Walker::new(self.disk, self.dir, segment, 0, segment.size);
+        let mut end = segment.base;
+        loop {
+            match walker.next_header() {
+                Ok(Some((header, _))) if header.base_offset >= end => {
+                    loaded.note(&header, REBUILT_INDEX_INTERVAL);
+                    end = header.next_offset();
+                }
+                Ok(None) => return Ok(Some((loaded, end))),
+                Ok(Some(_)) | Err(WalkError::Bad { .. }) => return Ok(None),
+                Err(WalkError::Disk(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Walks a segment batch by batch, checking each; what follows the first bad one is cut off,
+    /// unless it was durable (I1). Gives the segment, its end, and whether it was cut.
+    fn recover(
+        &mut self,
+        segment: Segment,
+        next: Option<i64>,
+    ) -> Result<(Segment, i64, bool), StorageError> {
+        self.recovered_from.get_or_insert(segment.base);
+        self.report.recovered_segments += 1;
+        let mut kept = Segment::new(segment.base, segment.file, 0);
+        let mut walker = Walker::new(self.disk, self.dir, &segment, 0, segment.size);
+        let (mut end, mut epoch) = (segment.base, -1);
+        let bad = loop {
+            let (header, at) = match walker.next_header() {
+                Ok(Some(found)) => found,
+                Ok(None) => break None,
+                Err(WalkError::Bad { at, why }) => break Some((at, why)),
+                Err(WalkError::Disk(error)) => return Err(error),
+            };
+            match walker.batch(&header, at, true) {
+                Ok(_) if header.base_offset < end => {
+                    let why = format!("offset {} after {}", header.base_offset, end - 1);
+                    break Some((at, why));
+                }
+                // What a truncation cut off may lie whole behind what replaced it.
+                Ok(_) if (0..epoch).contains(&header.leader_epoch) => {
+                    let why = format!("leader epoch {} after {epoch}", header.leader_epoch);
+                    break Some((at, why));
+                }
+                Ok(_) => {}
+                Err(WalkError::Bad { at, why }) => break Some((at, why)),
+                Err(WalkError::Disk(error)) => return Err(error),
+            }
+            epoch = epoch.max(header.leader_epoch);
+            self.epochs.assign(header.leader_epoch, header.base_offset);
+            kept.note(&header, REBUILT_INDEX_INTERVAL);
+            end = header.next_offset();
+        };
+        let bad = bad.or_else(|| self.missing_tail(&segment, end, next));
+        let cut = bad.is_some();
+        if let Some((at, reason)) = bad {
+            self.cut(&segment, end, at, reason)?;
+        }
+        self.disk.execute(&Op::Sync { file: segment.file })?;
+        kept.note_time();
+        if let (Some(_), Some((offsets, times))) = (next, kept.index_bytes()) {
+            for (extension, bytes) in [("index", offsets), ("timeindex", times)] {
+                let path = self.path(segment.base, extension);
+                self.disk.execute(&Op::Replace { path, bytes })?;
+            }
+        }
+        Ok((kept, end, cut))
+    }
+
+    /// What is missing at the end of a segment without a bad batch: what was durable, or what the
+    /// next segment follows. Compaction makes such holes, but never above the recovery point.
+    fn missing_tail(
+        &self,
+        segment: &Segment,
+        end: i64,
+        next: Option<i64>,
+    ) -> Option<(u64, String)> {
+        let expected = match next {
+            Some(_) if self.compact => return None,
+            // An offset too far for the index begins a segment of its own, hole or not.
+            Some(next) if next - end > i64::from(i32::MAX) => return None,
+            Some(next) => next,
+            None => self.mode.recovery_point,
+        };
+        let why = format!("the file ends, but records below {expected} were there");
+        (end < expected && !self.mode.clean).then_some((segment.size, why))
+    }
+
+    /// Cuts a segment's file at byte `at`, where the log now ends with `end`.
+    fn cut(
+        &mut self,
+        segment: &Segment,
+        end: i64,
+        at: u64,
+        reason: String,
+    ) -> Result<(), StorageError> {
+        if self.mode.clean || end < self.mode.recovery_point {
+            return Err(self.refuse(segment, at, end, &reason));
+        }
+        self.disk.execute(&Op::Truncate { file: segment.file, len: at })?;
+        self.report.truncated = Some(Truncated {
+            offset: end,
+            path: self.path(segment.base, "log"),
+            at,
+            bytes: segment.size - at,
+            reason,
+            segments_removed: 0,
+        });
+        Ok(())
+    }
+
+    fn refuse(&self, segment: &Segment, at: u64, end: i64, why: &str) -> StorageError {
+        let path = self.path(segment.base, "log");
+        let known = if self.mode.clean {
+            "the log was closed cleanly".to_owned()
+        } else {
+            format!("records below {} were durable", self.mode.recovery_point)
+        };
+        let text = format!(
+            "damaged at byte {at}, offset {end}: {why}; {known}, so nothing is cut off. Restore \
+             the partition from another replica (move the directory away), or accept the loss by \
+             removing its line from recovery-point-offset-checkpoint and the clean shutdown marker"
+        );
+        StorageError::damaged("recover", &path, text)
+    }
+
+    /// Removes snapshots of what is not there any more; gives the others, rising.
+    fn usable_snapshots(
+        &mut self,
+        snapshots: &BTreeSet<i64>,
+        end: i64,
+    ) -> Result<Vec<i64>, StorageError> {
+        for &offset in snapshots.iter().filter(|offset| **offset > end) {
+            self.remove(&format!("{offset:020}.snapshot"))?;
+        }
+        Ok(snapshots.iter().copied().filter(|offset| *offset <= end).collect())
+    }
+
+    /// Producer state at the end. In recovered segments the aborted transactions are found again,
+    /// too, so the walk begins at a snapshot that lies before them.
+    fn load_producers(&mut self, log: &mut Log) -> Result<(), StorageError> {
+        let upto = self.recovered_from.unwrap_or(i64::MAX);
+        let usable: Vec<i64> =
+            log.snapshots.iter().copied().filter(|offset| *offset <= upto).collect();
+        let found = recover::producers(self.disk, self.dir, &log.segments, &usable, log.end)?;
+        self.report.producer_snapshot = found.snapshot;
+        self.report.replayed_batches = found.replayed;
+        log.producers = found.producers;
+        for txn in found.aborted.into_iter().filter(|txn| txn.last_offset >= upto) {
+            let after = log.segments.partition_point(|segment| segment.base <= txn.last_offset);
+            if let Some(segment) = log.segments.get_mut(after.saturating_sub(1)) {
+                segment.aborted.push(txn);
+            }
+        }
+        Ok(())
+    }
+}

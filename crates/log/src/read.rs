@@ -1,0 +1,339 @@
+//! Reading: planned under the log's lock, executed without it.
+//!
+//! A plan is an owned, cheap picture of where to look: file, position hint, bounds. Executing it
+//! needs only the disk, so fetches never wait for appends.
+//!
+//! Invariants:
+//! - I1: a read ends at a batch border, never beyond `upto` or what is written.
+//! - I2: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
+//!   are not reused.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use wire::batch::{BatchHeader, Batches, HEADER_BYTES};
+use wire::record::RecordIter;
+
+use crate::disk::{Disk, FileId, StorageError};
+use crate::log::Log;
+use crate::segment::{DiskIndex, Index, Segment};
+
+/// The offset asked for is not in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("offset {offset} is outside of {start}..={end}")]
+pub struct OutOfRange {
+    /// What was asked for.
+    pub offset: i64,
+    /// Log start offset.
+    pub start: i64,
+    /// Log end offset.
+    pub end: i64,
+}
+
+/// Why a plan could not be executed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The segment was removed meanwhile: plan again.
+    #[error("segment was removed")]
+    Gone,
+    /// The disk failed, or holds damage.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A segment as a reader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Extent {
+    dir: PathBuf,
+    base: i64,
+    file: FileId,
+    size: u64,
+    /// A byte at or before the batch wanted; the disk index may know better.
+    hint: u64,
+    index: Option<DiskIndex>,
+}
+
+/// How to read records from an offset on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadPlan {
+    offset: i64,
+    max_bytes: usize,
+    upto: i64,
+    /// The segment with the offset; the one after it, should compaction have emptied its end.
+    extents: Vec<Extent>,
+}
+
+/// How to find the first record at or after a timestamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimePlan {
+    timestamp: i64,
+    start: i64,
+    upto: i64,
+    extent: Option<Extent>,
+}
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampedOffset {
+    /// Its timestamp.
+    pub timestamp: i64,
+    /// Its offset.
+    pub offset: i64,
+    /// Epoch of the leader that wrote it.
+    pub leader_epoch: i32,
+}
+
+impl Log {
+    /// Plans a read of at most `max_bytes` from `offset` on, of records below `upto` (high
+    /// watermark, last stable offset, or the end for replicas). At or beyond `upto` the plan
+    /// reads nothing.
+    ///
+    /// # Errors
+    /// The log does not reach from or to that offset.
+    pub fn plan_read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        upto: i64,
+    ) -> Result<ReadPlan, OutOfRange> {
+        let (start, end) = (self.start(), self.end());
+        if offset < start || offset > end {
+            return Err(OutOfRange { offset, start, end });
+        }
+        let upto = upto.min(self.written());
+        let mut extents = Vec::new();
+        if offset < upto {
+            let after = self.segments.partition_point(|segment| segment.base <= offset);
+            let from = after.saturating_sub(1);
+            extents.extend(self.segments.iter().skip(from).take(2).map(|segment| {
+                let hint = segment.position_hint(offset);
+                self.extent(segment, hint)
+            }));
+        }
+        Ok(ReadPlan { offset, max_bytes, upto, extents })
+    }
+
+    /// Plans the lookup of the first record below `upto` whose timestamp is `timestamp` or later.
+    pub fn plan_offset_for_timestamp(&self, timestamp: i64, upto: i64) -> TimePlan {
+        let found = self.segments.iter().find(|segment| {
+            segment.max_timestamp >= timestamp && segment.max_timestamp_offset >= self.start()
+        });
+        let extent = found.map(|segment| self.extent(segment, time_hint(segment, timestamp)));
+        let upto = upto.min(self.written());
+        TimePlan { timestamp, start: self.start(), upto, extent }
+    }
+
+    /// Plans the lookup of the first record with the largest timestamp (KIP-734).
+    pub fn plan_max_timestamp(&self, upto: i64) -> TimePlan {
+        let largest = self.segments.iter().map(|segment| segment.max_timestamp).max();
+        self.plan_offset_for_timestamp(largest.unwrap_or(i64::MAX), upto)
+    }
+
+    fn extent(&self, segment: &Segment, hint: u64) -> Extent {
+        let index = match segment.index {
+            Index::Disk(index) => Some(index),
+            Index::Memory { .. } => None,
+        };
+        Extent {
+            dir: self.path().to_owned(),
+            base: segment.base,
+            file: segment.file,
+            size: segment.size,
+            hint,
+            index,
+        }
+    }
+}
+
+/// A byte before which no record is as late as `timestamp`, from the indexes in memory.
+fn time_hint(segment: &Segment, timestamp: i64) -> u64 {
+    let Index::Memory { times, .. } = &segment.index else { return 0 };
+    let after = times.partition_point(|entry| entry.timestamp < timestamp);
+    let before = after.checked_sub(1).map(|index| times[index].relative_offset);
+    before.map_or(0, |relative| segment.position_hint(segment.base + i64::from(relative)))
+}
+
+impl ReadPlan {
+    /// The same plan for at most `max_bytes`, if that is less.
+    pub fn limited_to(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = self.max_bytes.min(max_bytes);
+        self
+    }
+
+    /// About how many bytes it would read: exact up to the index interval, and never zero for a
+    /// plan that reads something.
+    pub fn estimate(&self) -> usize {
+        let there: u64 = self.extents.iter().map(|extent| extent.size - extent.hint).sum();
+        usize::try_from(there).unwrap_or(usize::MAX).min(self.max_bytes)
+    }
+
+    /// True if nothing will be read.
+    pub fn is_empty(&self) -> bool {
+        self.extents.is_empty()
+    }
+
+    /// Reads whole batches, the first being the one with the offset. If that one alone exceeds
+    /// the bytes allowed it comes all the same if `min_one_batch`, else nothing does.
+    ///
+    /// # Errors
+    /// The segment is gone, the disk failed, or what is there is no batch.
+    pub fn execute(&self, disk: &dyn Disk, min_one_batch: bool) -> Result<Bytes, ReadError> {
+        for extent in &self.extents {
+            let Some((at, header)) = extent.find(disk, self.offset)? else { continue };
+            if header.last_offset() >= self.upto {
+                return Ok(Bytes::new());
+            }
+            let first = header.size_in_bytes();
+            if first > self.max_bytes && !min_one_batch {
+                return Ok(Bytes::new());
+            }
+            let wanted = self.max_bytes.max(first).min((extent.size - at) as usize);
+            let bytes = extent.read(disk, at, wanted)?;
+            let whole = whole_batches(&bytes, self.upto);
+            if whole == 0 {
+                return Err(extent.damaged(at, "a batch vanished while it was read").into());
+            }
+            return Ok(bytes.slice(..whole));
+        }
+        Ok(Bytes::new())
+    }
+}
+
+/// Length of the leading batches that are whole and end below `upto`.
+fn whole_batches(bytes: &Bytes, upto: i64) -> usize {
+    let mut whole = 0;
+    for (header, batch) in Batches::new(bytes.clone()).map_while(Result::ok) {
+        if header.last_offset() >= upto {
+            break;
+        }
+        whole += batch.len();
+        // Bytes behind the last batch below `upto` may be half written.
+        if header.next_offset() >= upto {
+            break;
+        }
+    }
+    whole
+}
+
+impl TimePlan {
+    /// Looks the record up.
+    ///
+    /// # Errors
+    /// As [`ReadPlan::execute`]; records are opened, at most `decompressed_bytes_max` a batch.
+    pub fn execute(
+        &self,
+        disk: &dyn Disk,
+        decompressed_bytes_max: usize,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let Some(extent) = &self.extent else { return Ok(None) };
+        let mut at = extent.hint.max(extent.disk_time_hint(disk, self.timestamp)?);
+        while at < extent.size {
+            let Some(header) = extent.header(disk, at)? else { break };
+            if header.last_offset() >= self.upto {
+                break;
+            }
+            let size = header.size_in_bytes();
+            if header.max_timestamp >= self.timestamp && header.last_offset() >= self.start {
+                let batch = extent.read(disk, at, size)?;
+                let damaged =
+                    |error: wire::record::RecordError| extent.damaged(at, &error.to_string());
+                for record in RecordIter::open(&batch, decompressed_bytes_max).map_err(damaged)? {
+                    let record = record.map_err(damaged)?;
+                    if record.timestamp >= self.timestamp && record.offset >= self.start {
+                        return Ok(Some(TimestampedOffset {
+                            timestamp: record.timestamp,
+                            offset: record.offset,
+                            leader_epoch: header.leader_epoch,
+                        }));
+                    }
+                }
+            }
+            at += size as u64;
+        }
+        Ok(None)
+    }
+}
+
+impl Extent {
+    /// The first batch that ends at or after `offset`, and the byte it starts at.
+    fn find(&self, disk: &dyn Disk, offset: i64) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        let mut at = self.hint.max(self.disk_hint(disk, offset)?);
+        while at < self.size {
+            let Some(header) = self.header(disk, at)? else { break };
+            if header.last_offset() >= offset {
+                return Ok(Some((at, header)));
+            }
+            at += header.size_in_bytes() as u64;
+        }
+        Ok(None)
+    }
+
+    /// The position of the last index entry at or below `offset`, from the index file.
+    fn disk_hint(&self, disk: &dyn Disk, offset: i64) -> Result<u64, ReadError> {
+        let Some(index) = self.index else { return Ok(0) };
+        let relative = offset - self.base;
+        let below = |raw: &[u8; 8]| (u64::from_be_bytes(*raw) >> 32) as i64 <= relative;
+        let found = last_entry(disk, index.offsets, index.offset_entries, below)?;
+        Ok(found.map_or(0, |raw| u64::from_be_bytes(raw) & 0xffff_ffff))
+    }
+
+    /// A byte before which no record is as late as `timestamp`, from the index files.
+    fn disk_time_hint(&self, disk: &dyn Disk, timestamp: i64) -> Result<u64, ReadError> {
+        let Some(index) = self.index else { return Ok(0) };
+        let split = |raw: &[u8; 12]| {
+            let wide = raw.iter().fold(0u128, |wide, byte| wide << 8 | u128::from(*byte));
+            ((wide >> 32) as i64, wide as u32)
+        };
+        let earlier = |raw: &[u8; 12]| split(raw).0 < timestamp;
+        match last_entry(disk, index.times, index.time_entries, earlier)? {
+            Some(raw) => self.disk_hint(disk, self.base + i64::from(split(&raw).1)),
+            None => Ok(0),
+        }
+    }
+
+    /// The header at `at`; `None` where the file ends before it does.
+    fn header(&self, disk: &dyn Disk, at: u64) -> Result<Option<BatchHeader>, ReadError> {
+        let head = self.read(disk, at, HEADER_BYTES)?;
+        if head.len() < HEADER_BYTES {
+            return Ok(None);
+        }
+        let header = BatchHeader::parse(&head)
+            .map_err(|error| ReadError::Storage(self.damaged(at, &error.to_string())))?;
+        Ok(Some(header))
+    }
+
+    fn read(&self, disk: &dyn Disk, at: u64, len: usize) -> Result<Bytes, ReadError> {
+        disk.read_at(self.file, at, len).map_err(gone)
+    }
+
+    fn damaged(&self, at: u64, why: &str) -> StorageError {
+        let path = crate::segment::path(Path::new(&self.dir), self.base, "log");
+        StorageError::damaged("read", &path, format!("at byte {at}: {why}"))
+    }
+}
+
+/// The last entry of a rising index file that `accepts`: a few small reads, not the whole file.
+fn last_entry<const N: usize>(
+    disk: &dyn Disk,
+    file: FileId,
+    entries: u64,
+    accepts: impl Fn(&[u8; N]) -> bool,
+) -> Result<Option<[u8; N]>, ReadError> {
+    let (mut low, mut high, mut found) = (0, entries, None);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let raw = disk.read_at(file, middle * N as u64, N).map_err(gone)?;
+        let Some(raw) = raw.first_chunk::<N>() else { break };
+        if accepts(raw) {
+            found = Some(*raw);
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(found)
+}
+
+fn gone(error: StorageError) -> ReadError {
+    if error.is_not_found() { ReadError::Gone } else { ReadError::Storage(error) }
+}

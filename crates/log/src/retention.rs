@@ -1,0 +1,236 @@
+//! Shortening a log: from the front by retention and DeleteRecords, from the back by truncation.
+//!
+//! Invariants:
+//! - I1: nothing at or above the high watermark is removed from the front.
+//! - I2: when a file is cut, all that lay above it is gone durably, so that no crash can bring
+//!   back a later segment or a producer snapshot of a history that was given up.
+
+use std::path::PathBuf;
+
+use crate::commit::Commit;
+use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission};
+use crate::log::Log;
+use crate::recover;
+use crate::segment::{self, Index, Segment};
+
+/// A segment renamed to `.deleted`, whose readers may still be at it.
+#[derive(Clone, Debug)]
+pub(crate) struct Trash {
+    due_ms: i64,
+    path: PathBuf,
+    files: Vec<FileId>,
+}
+
+impl Trash {
+    pub fn unlink(self, commit: &mut Commit, out: &mut Vec<Submission>) {
+        for file in self.files {
+            commit.other(Op::Close { file }, out);
+        }
+        commit.other(Op::RemoveFile { path: self.path }, out);
+    }
+}
+
+impl Log {
+    /// Moves the log start offset to `new_start` (DeleteRecords, or a leader's start); whole
+    /// segments below it go with the next [`Self::expire`]. False if it was there already.
+    pub fn delete_records(&mut self, new_start: i64) -> bool {
+        let new_start = new_start.min(self.end);
+        let moved = new_start > self.start;
+        if moved {
+            self.start = new_start;
+            self.epochs_dirty |= self.epochs.truncate_from_start(new_start);
+        }
+        moved
+    }
+
+    /// Removes what retention gives up, oldest first: renamed now, unlinked by
+    /// [`Self::empty_trash`]. Gives the base offsets of the segments removed.
+    pub fn expire(
+        &mut self,
+        now_ms: i64,
+        high_watermark: i64,
+        ids: &mut FileIds,
+        out: &mut Vec<Submission>,
+    ) -> Vec<i64> {
+        if self.accepts_appends().is_err() {
+            return Vec::new();
+        }
+        let mut removed = Vec::new();
+        let mut size = self.size();
+        while let Some(first) = self.segments.first() {
+            if !self.is_expired(first, size, now_ms, high_watermark) {
+                break;
+            }
+            if self.segments.len() == 1 {
+                // The last segment goes only after another took its place.
+                self.roll(self.end, now_ms, ids, out);
+            }
+            let first = self.segments.remove(0);
+            size -= first.size;
+            removed.push(first.base);
+            self.discard(first, now_ms, out);
+        }
+        if let Some(first) = self.segments.first().filter(|_| !removed.is_empty()) {
+            let base = first.base;
+            self.delete_records(base);
+            self.snapshots.retain(|offset| *offset >= base);
+        }
+        removed
+    }
+
+    fn is_expired(&self, first: &Segment, size: u64, now_ms: i64, high_watermark: i64) -> bool {
+        let end = self.segments.get(1).map_or(self.end, |next| next.base);
+        // I1; and an empty active segment has nothing to give.
+        if end > high_watermark || end > self.flushed() || first.size == 0 {
+            return false;
+        }
+        let rolled = self.segments.len() > 1;
+        let config = &self.config;
+        // Records without timestamps age from the segment's creation, if that was seen.
+        let written_ms =
+            if first.max_timestamp < 0 { first.created_ms } else { first.max_timestamp };
+        let old = config.retention_ms >= 0
+            && written_ms > 0
+            && now_ms.saturating_sub(written_ms) > config.retention_ms;
+        let large = config.retention_bytes >= 0
+            && rolled
+            && size.saturating_sub(first.size) >= config.retention_bytes as u64;
+        (config.delete && (old || large)) || (rolled && end <= self.start)
+    }
+
+    fn discard(&mut self, segment: Segment, now_ms: i64, out: &mut Vec<Submission>) {
+        let from = segment::path(&self.dir, segment.base, "log");
+        let to = segment::path(&self.dir, segment.base, "log.deleted");
+        self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
+        for extension in ["index", "timeindex", "txnindex", "snapshot"] {
+            let path = segment::path(&self.dir, segment.base, extension);
+            self.commit.other(Op::RemoveFile { path }, out);
+        }
+        let due_ms = now_ms.saturating_add(self.config.file_delete_delay_ms);
+        self.trash.push(Trash { due_ms, path: to, files: files_of(&segment) });
+    }
+
+    /// Unlinks segments discarded `file.delete.delay.ms` ago; gives how many.
+    pub fn empty_trash(&mut self, now_ms: i64, out: &mut Vec<Submission>) -> usize {
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.trash.drain(..).partition(|trash| trash.due_ms <= now_ms);
+        self.trash = later;
+        let count = due.len();
+        for trash in due {
+            trash.unlink(&mut self.commit, out);
+        }
+        count
+    }
+
+    /// Cuts the log so that it ends at `offset`, or at the start of the batch that holds it. All
+    /// marks move back; producer state is rebuilt from the nearest snapshot. Below its start the
+    /// log is emptied and begins at `offset`.
+    ///
+    /// Returns false, having done nothing, while writes are in flight: call again after the next
+    /// completion. A recovery point above `offset` must not be left on disk: recovery would take
+    /// the shorter log for a damaged one, so lower the checkpoint first.
+    ///
+    /// # Errors
+    /// What is to be kept can't be read; the log is unchanged.
+    pub fn truncate_to(
+        &mut self,
+        offset: i64,
+        disk: &dyn Disk,
+        out: &mut Vec<Submission>,
+    ) -> Result<bool, StorageError> {
+        if let Some(error) = self.commit.offline() {
+            return Err(error.clone());
+        }
+        if offset >= self.end {
+            return Ok(true);
+        }
+        if self.commit.has_writes_in_flight() {
+            return Ok(false);
+        }
+        if offset < self.start || self.segments.first().is_none_or(|first| offset < first.base) {
+            return Ok(self.reset_to(offset, out));
+        }
+        let keep = self.segments.partition_point(|segment| segment.base <= offset);
+        let kept = &self.segments[keep - 1];
+        // Within a batch there is no border to cut at: the whole batch goes, and comes again.
+        let (kept, offset) = recover::rebuild(disk, &self.dir, kept, offset)?;
+        let found = recover::producers(disk, &self.dir, &self.segments, &self.snapshots, offset)?;
+        self.producers = found.producers;
+        let removed: Vec<Segment> = self.segments.drain(keep..).collect();
+        self.remove_above(&removed, offset, out);
+        let active = self.segments.last_mut().expect("the segment found above");
+        let before = std::mem::replace(active, kept);
+        let (file, len, base) = (active.file, active.size, active.base);
+        self.indexing.retain(|(_, of, _)| *of < base);
+        let gone: Vec<FileId> = removed.iter().map(|segment| segment.file).collect();
+        self.end = offset;
+        // DeleteRecords may have put the start inside of the batch that went.
+        self.start = self.start.min(offset);
+        self.commit.truncate(Some((file, len)), &gone, offset, out);
+        let closed = removed.iter().flat_map(files_of).chain(files_of(&before));
+        for file in closed.filter(|closed| *closed != file) {
+            self.commit.other(Op::Close { file }, out);
+        }
+        self.cut_epochs(offset, out);
+        self.check();
+        Ok(true)
+    }
+
+    /// Empties the log, which then begins and ends at `offset`: a replica too far behind, or
+    /// with nothing in common with its leader. False, and nothing done, while writes are in
+    /// flight.
+    pub fn reset_to(&mut self, offset: i64, out: &mut Vec<Submission>) -> bool {
+        if self.commit.has_writes_in_flight() {
+            return false;
+        }
+        let removed: Vec<Segment> = std::mem::take(&mut self.segments);
+        self.remove_above(&removed, -1, out);
+        self.indexing.clear();
+        for file in removed.iter().flat_map(files_of) {
+            self.commit.other(Op::Close { file }, out);
+        }
+        self.commit.restart(offset);
+        self.producers = Default::default();
+        self.start = offset;
+        self.end = offset;
+        self.cut_epochs(i64::MIN, out);
+        true
+    }
+
+    fn cut_epochs(&mut self, end: i64, out: &mut Vec<Submission>) {
+        self.epochs_dirty |= self.epochs.truncate_from_end(end);
+        self.write_epochs(out);
+    }
+
+    /// Removes segments and snapshots above `offset` and holds everything else back until that
+    /// is durable (I2).
+    fn remove_above(&mut self, removed: &[Segment], offset: i64, out: &mut Vec<Submission>) {
+        let mut paths = Vec::new();
+        // The newest first: what a crash leaves is a log without holes.
+        for segment in removed.iter().rev() {
+            for extension in ["log", "index", "timeindex", "txnindex"] {
+                paths.push(segment::path(&self.dir, segment.base, extension));
+            }
+        }
+        for snapshot in self.snapshots.iter().filter(|snapshot| **snapshot > offset) {
+            paths.push(segment::path(&self.dir, *snapshot, "snapshot"));
+        }
+        self.snapshots.retain(|snapshot| *snapshot <= offset);
+        if paths.is_empty() {
+            return;
+        }
+        let remove = |path| self.commit.other(Op::RemoveFile { path }, out);
+        let tokens = paths.into_iter().map(remove).collect();
+        self.commit.fence(tokens);
+        let synced = self.commit.other(Op::SyncDir { path: self.dir.clone() }, out);
+        self.commit.fence(vec![synced]);
+    }
+}
+
+fn files_of(segment: &Segment) -> Vec<FileId> {
+    let mut files = vec![segment.file];
+    if let Index::Disk(index) = &segment.index {
+        files.extend([index.offsets, index.times]);
+    }
+    files
+}

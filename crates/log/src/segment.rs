@@ -1,0 +1,152 @@
+//! One segment of a log: a file of batches from a base offset on, and its sparse indexes.
+//!
+//! Owns positions. Invariants:
+//! - I1: the indexes of the active segment are in memory and complete; those of a rolled one are
+//!   on disk, or in memory until they are.
+//! - I2: an offset index entry names the last offset of a batch and the byte it starts at.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use wire::batch::BatchHeader;
+use wire::files::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
+
+use crate::LogConfig;
+use crate::disk::FileId;
+
+/// A segment, rolled or active.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub base: i64,
+    pub file: FileId,
+    /// Bytes appended, written or not.
+    pub size: u64,
+    /// The largest timestamp and the last offset of the first batch that has it.
+    pub max_timestamp: i64,
+    pub max_timestamp_offset: i64,
+    /// The first batch's largest timestamp: rolling by time counts from it.
+    pub first_timestamp: Option<i64>,
+    pub created_ms: i64,
+    since_index: u64,
+    pub index: Index,
+    pub aborted: Vec<AbortedTxn>,
+}
+
+/// Where a segment's indexes are.
+#[derive(Clone, Debug)]
+pub(crate) enum Index {
+    Memory { offsets: Vec<OffsetIndexEntry>, times: Vec<TimeIndexEntry> },
+    Disk(DiskIndex),
+}
+
+/// Index files of a rolled segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiskIndex {
+    pub offsets: FileId,
+    pub offset_entries: u64,
+    pub times: FileId,
+    pub time_entries: u64,
+}
+
+impl Segment {
+    pub fn new(base: i64, file: FileId, created_ms: i64) -> Self {
+        Self {
+            base,
+            file,
+            size: 0,
+            max_timestamp: -1,
+            max_timestamp_offset: base,
+            first_timestamp: None,
+            created_ms,
+            since_index: 0,
+            index: Index::Memory { offsets: Vec::new(), times: Vec::new() },
+            aborted: Vec::new(),
+        }
+    }
+
+    /// Takes note of a batch appended at the end; gives the byte it starts at.
+    pub fn note(&mut self, header: &BatchHeader, index_interval_bytes: u32) -> u64 {
+        let at = self.size;
+        let size = header.size_in_bytes() as u64;
+        if header.max_timestamp > self.max_timestamp {
+            self.max_timestamp = header.max_timestamp;
+            self.max_timestamp_offset = header.last_offset();
+        }
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        if self.since_index > u64::from(index_interval_bytes) {
+            if let Index::Memory { offsets, .. } = &mut self.index {
+                let relative_offset = (header.last_offset() - self.base) as u32;
+                offsets.push(OffsetIndexEntry { relative_offset, position: at as u32 });
+            }
+            self.note_time();
+            self.since_index = 0;
+        }
+        self.since_index += size;
+        self.size += size;
+        at
+    }
+
+    /// Adds the largest timestamp so far to the time index, if it is news; the last act on a
+    /// segment, too.
+    pub fn note_time(&mut self) {
+        let relative_offset = (self.max_timestamp_offset - self.base) as u32;
+        let entry = TimeIndexEntry { timestamp: self.max_timestamp, relative_offset };
+        if let Index::Memory { times, .. } = &mut self.index
+            && entry.timestamp > times.last().map_or(-1, |last| last.timestamp)
+        {
+            times.push(entry);
+        }
+    }
+
+    /// True if a batch of `size` bytes must go to a new segment.
+    pub fn is_full_for(&self, header: &BatchHeader, config: &LogConfig, now_ms: i64) -> bool {
+        if self.size == 0 {
+            return header.last_offset() - self.base > i64::from(i32::MAX);
+        }
+        let size = header.size_in_bytes() as u64;
+        let waited = match self.first_timestamp {
+            Some(first) if first >= 0 => header.max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        };
+        let (offsets, times) = match &self.index {
+            Index::Memory { offsets, times } => (offsets.len(), times.len()),
+            Index::Disk(_) => (0, 0),
+        };
+        let room = config.segment_index_bytes as usize;
+        self.size + size > u64::from(config.segment_bytes)
+            || waited > config.segment_ms.saturating_sub(config.segment_jitter_ms)
+            || offsets >= room / OffsetIndexEntry::BYTES
+            || times >= room / TimeIndexEntry::BYTES
+            || header.last_offset() - self.base > i64::from(i32::MAX)
+    }
+
+    /// The content of both index files; `None` once they are on disk.
+    pub fn index_bytes(&self) -> Option<(Bytes, Bytes)> {
+        let Index::Memory { offsets, times } = &self.index else { return None };
+        let offsets: Vec<u8> = offsets.iter().flat_map(|entry| entry.to_bytes()).collect();
+        let times: Vec<u8> = times.iter().flat_map(|entry| entry.to_bytes()).collect();
+        Some((offsets.into(), times.into()))
+    }
+
+    /// A byte at or before the batch that holds `offset`, from the index in memory.
+    pub fn position_hint(&self, offset: i64) -> u64 {
+        let Index::Memory { offsets, .. } = &self.index else { return 0 };
+        let relative = offset - self.base;
+        // An entry's offset is its batch's last, so only entries at or below can be used:
+        // the batch with the offset starts there or later.
+        let after = offsets.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
+        after.checked_sub(1).map_or(0, |index| u64::from(offsets[index].position))
+    }
+}
+
+/// `<dir>/<20 digits>.<extension>`.
+pub(crate) fn path(dir: &Path, base: i64, extension: &str) -> PathBuf {
+    dir.join(format!("{base:020}.{extension}"))
+}
+
+/// The offset and extension of a file named by [`path`].
+pub(crate) fn parse_name(name: &str) -> Option<(i64, &str)> {
+    let (digits, extension) = name.split_once('.')?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten().map(|base| (base, extension))
+}

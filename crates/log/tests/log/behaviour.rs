@@ -1,0 +1,371 @@
+//! What a log does at its edges, one behaviour each.
+
+use ottla_log::disk::mem::MemDisk;
+use ottla_log::{Disk, FileIds, Log, LogConfig, OpenMode, StorageError};
+use wire::batch::{BatchHeader, HEADER_BYTES};
+use wire::record::{BatchBuilder, BatchOptions, ControlKind, EndTxnMarker, ProducerStamp};
+
+use crate::rig::{Random, Rig, batch, built, checked, dir, small};
+
+const KILLED: OpenMode = OpenMode { clean: false, recovery_point: 0 };
+const CLEAN: OpenMode = OpenMode { clean: true, recovery_point: 0 };
+
+fn log_file(base: i64) -> std::path::PathBuf {
+    dir().join(format!("{base:020}.log"))
+}
+
+fn filled(batches: usize) -> Rig {
+    let mut rig = Rig::new(small());
+    for index in 0..batches {
+        rig.append_values(1_000 + index as i64, &["first", &"x".repeat(100)]);
+        rig.settle();
+    }
+    rig
+}
+
+#[test]
+fn a_log_without_records_has_no_files_but_its_metadata() {
+    let mut rig = Rig::new(small());
+    rig.settle();
+    assert_eq!(rig.file_names(), ["partition.metadata"]);
+    rig.reopen(KILLED, None).unwrap();
+    assert_eq!((rig.log.start(), rig.log.end()), (0, 0));
+    assert_eq!(rig.log.topic_id(), Some(wire::Uuid(7 << 90)));
+    assert_eq!(rig.append_values(1, &["a"]).first_offset, 0);
+    rig.settle();
+    assert_eq!(rig.log.flushed(), 1);
+    rig.reopen(CLEAN, Some(40)).unwrap();
+    assert_eq!((rig.log.start(), rig.log.end()), (40, 40), "the checkpoint outlives the records");
+}
+
+#[test]
+fn writes_completed_during_a_sync_share_the_next_one() {
+    let mut rig = filled(1);
+    let synced = |rig: &Rig| rig.out.iter().filter(|s| s.op.name() == "sync").count();
+    let complete = |rig: &mut Rig, token| {
+        let done = ottla_log::Completion { token, result: Ok(()) };
+        rig.log.on_completion(done, &mut rig.out).unwrap()
+    };
+    for index in 0..3 {
+        rig.append_values(index, &["a"]);
+    }
+    let writes: Vec<_> = rig.out.drain(..).collect();
+    assert_eq!(complete(&mut rig, writes[0].token).written, 3);
+    assert_eq!(synced(&rig), 1);
+    let first = rig.out.remove(0);
+    // The second write completes last: `written` waits for it, and no other sync starts.
+    assert_eq!(complete(&mut rig, writes[2].token).written, 3);
+    assert_eq!(complete(&mut rig, writes[1].token).written, 5);
+    assert_eq!(synced(&rig), 0);
+    let progress = complete(&mut rig, first.token);
+    assert_eq!((progress.flushed, synced(&rig)), (3, 1), "covers only what it was submitted for");
+    let second = rig.out.remove(0);
+    assert_eq!(complete(&mut rig, second.token).flushed, 5);
+}
+
+#[test]
+fn damage_below_the_recovery_point_is_refused_and_above_it_is_cut() {
+    let mut rig = filled(3);
+    let size = rig.disk.content(&log_file(0)).unwrap().len();
+    rig.disk.rot(&log_file(0), size - 1, 0xff);
+    let below = OpenMode { clean: false, recovery_point: 6 };
+    let error = rig.reopen(below, None).unwrap_err();
+    assert_eq!(error.kind, std::io::ErrorKind::InvalidData);
+    for part in ["00000000000000000000.log", "offset 4", "recovery-point-offset-checkpoint"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert_eq!(rig.disk.content(&log_file(0)).unwrap().len(), size, "nothing was touched");
+    let above = OpenMode { clean: false, recovery_point: 4 };
+    let report = rig.reopen(above, None).unwrap();
+    let truncated = report.truncated.unwrap();
+    assert_eq!((truncated.offset, truncated.segments_removed), (4, 0));
+    assert!(truncated.reason.contains("checksum"), "{}", truncated.reason);
+    assert_eq!((rig.log.end(), rig.log.flushed()), (4, 4));
+    assert_eq!(rig.read_all().len(), 2);
+}
+
+#[test]
+fn segments_behind_a_damaged_one_are_removed() {
+    let mut rig = filled(12);
+    let bases = rig.log.segment_bases();
+    assert!(bases.len() >= 3, "{bases:?}");
+    rig.disk.rot(&log_file(bases[1]), 70, 1);
+    let report = rig.reopen(KILLED, None).unwrap();
+    let truncated = report.truncated.unwrap();
+    assert_eq!(truncated.offset, bases[1]);
+    assert_eq!(truncated.segments_removed as usize, bases.len() - 2);
+    assert_eq!(rig.log.segment_bases(), bases[..2]);
+    assert_eq!(rig.append_values(1, &["again"]).first_offset, bases[1]);
+    rig.settle();
+    rig.reopen(KILLED, None).unwrap();
+    assert_eq!(rig.log.end(), bases[1] + 1);
+}
+
+#[test]
+fn every_offset_is_found_in_rolled_and_active_segments_alike() {
+    let mut rig = filled(20);
+    for round in 0..2 {
+        for offset in 0..rig.log.end() {
+            let bytes = rig.read(offset, 1);
+            let header = BatchHeader::parse(&bytes).unwrap();
+            assert_eq!(header.size_in_bytes(), bytes.len(), "just one batch");
+            assert!((header.base_offset..=header.last_offset()).contains(&offset));
+        }
+        let mode = OpenMode { clean: round == 0, recovery_point: rig.log.recovery_point() };
+        let Rig { log, out, .. } = &mut rig;
+        log.close(out);
+        rig.settle();
+        rig.reopen(mode, None).unwrap();
+    }
+    let end = rig.log.end();
+    assert!(rig.log.plan_read(end, 100, end).unwrap().is_empty());
+    assert_eq!(rig.log.plan_read(end + 1, 100, end).unwrap_err().end, end);
+    let plan = rig.log.plan_read(0, 10, end).unwrap();
+    assert!(plan.execute(&rig.disk, false).unwrap().is_empty(), "too large and not forced");
+    let plan = rig.log.plan_read(0, 1 << 20, 3).unwrap();
+    let bytes = plan.execute(&rig.disk, true).unwrap();
+    assert_eq!(BatchHeader::parse(&bytes).unwrap().size_in_bytes(), bytes.len(), "cut at 3");
+}
+
+#[test]
+fn timestamps_find_the_first_record_that_late() {
+    let rig = filled(20);
+    let find = |timestamp| {
+        let plan = rig.log.plan_offset_for_timestamp(timestamp, i64::MAX);
+        plan.execute(&rig.disk, 1 << 20).unwrap().map(|found| (found.offset, found.timestamp))
+    };
+    for index in 0..20 {
+        assert_eq!(find(1_000 + index), Some((index * 2, 1_000 + index)));
+    }
+    assert_eq!(find(0), Some((0, 1_000)));
+    assert_eq!(find(1_020), None);
+    let plan = rig.log.plan_max_timestamp(i64::MAX);
+    assert_eq!(plan.execute(&rig.disk, 1 << 20).unwrap().unwrap().offset, 38);
+}
+
+#[test]
+fn retention_removes_old_segments_but_nothing_above_the_high_watermark() {
+    let mut rig = filled(20);
+    let bases = rig.log.segment_bases();
+    let mut config = LogConfig { retention_ms: 100, ..small() };
+    rig.log.set_config(config.clone());
+    let Rig { log, ids, out, .. } = &mut rig;
+    assert!(log.expire(1_050, 40, ids, out).is_empty(), "young");
+    assert!(log.expire(9_000, 1, ids, out).is_empty(), "not replicated");
+    assert_eq!(log.expire(9_000, bases[2], ids, out), bases[..2]);
+    assert_eq!(log.start(), bases[2]);
+    rig.settle();
+    assert!(rig.file_names().contains(&format!("{:020}.log.deleted", bases[0])));
+    let Rig { log, out, .. } = &mut rig;
+    assert_eq!(log.empty_trash(9_000, out), 0);
+    assert_eq!(log.empty_trash(9_000 + 60_000, out), 2);
+    rig.settle();
+    assert!(!rig.file_names().iter().any(|name| name.ends_with(".deleted")));
+    config.retention_ms = -1;
+    config.retention_bytes = 0;
+    rig.log.set_config(config);
+    let Rig { log, ids, out, .. } = &mut rig;
+    log.expire(9_000, 40, ids, out);
+    assert_eq!(log.segment_bases(), bases[bases.len() - 1..], "by size the active one stays");
+    log.set_config(LogConfig { retention_ms: 100, ..small() });
+    log.expire(9_000, 40, ids, out);
+    rig.settle();
+    assert_eq!((rig.log.start(), rig.log.end()), (40, 40), "by time it goes, too");
+    assert_eq!(rig.append_values(1, &["next"]).first_offset, 40);
+    rig.settle();
+    rig.reopen(KILLED, Some(40)).unwrap();
+    assert_eq!((rig.log.start(), rig.log.end()), (40, 41));
+}
+
+fn stamped(epoch: i16, base_sequence: i32) -> Option<ProducerStamp> {
+    Some(ProducerStamp { id: 77, epoch, base_sequence })
+}
+
+fn marker(kind: ControlKind) -> bytes::Bytes {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        producer: stamped(0, -1),
+        transactional: true,
+        control: true,
+        ..BatchOptions::default()
+    });
+    let value = EndTxnMarker { coordinator_epoch: 1 };
+    builder.push_control(5, kind, &value.to_bytes());
+    builder.build().unwrap()
+}
+
+#[test]
+fn duplicates_are_answered_with_their_offsets_also_after_recovery() {
+    let mut rig = filled(2);
+    let sent = batch(5, &[b"a"[..].into(), b"b"[..].into()], stamped(0, 0));
+    let first = rig.append(checked(sent.clone()), 0).unwrap();
+    assert!(!first.duplicate);
+    for _ in 0..3 {
+        rig.settle();
+        let again = rig.append(checked(sent.clone()), 0).unwrap();
+        assert!(again.duplicate);
+        assert_eq!((again.first_offset, again.last_offset), (4, 5));
+        rig.reopen(KILLED, None).unwrap();
+    }
+    let gap = batch(5, &[b"c"[..].into()], stamped(0, 3));
+    assert_eq!(rig.append(checked(gap), 0).unwrap_err().code(), 45);
+    assert_eq!(rig.log.end(), 6);
+}
+
+#[test]
+fn aborted_transactions_are_found_again_by_recovery_and_after_a_clean_stop() {
+    let mut rig = filled(6);
+    let first = rig.log.end();
+    for sequence in 0..6 {
+        let values = [vec![b'x'; 150].into()];
+        let sent = built(5, &values, stamped(0, sequence), true);
+        rig.append(checked(sent), 0).unwrap();
+    }
+    assert_eq!(rig.log.last_stable_offset(100), first);
+    let control = ottla_log::Validated::trusted(marker(ControlKind::Abort)).unwrap();
+    let last = rig.append(control, 0).unwrap().first_offset;
+    rig.settle();
+    rig.log.on_high_watermark(last + 1);
+    assert_eq!(rig.log.last_stable_offset(100), 100);
+    let expected = rig.log.aborted_transactions(first, last);
+    assert_eq!(expected.len(), 1);
+    assert_eq!((expected[0].first_offset, expected[0].last_offset), (first, last));
+    for mode in [KILLED, KILLED, OpenMode { recovery_point: rig.log.recovery_point(), ..KILLED }] {
+        rig.reopen(mode, None).unwrap();
+        assert_eq!(rig.log.aborted_transactions(first, last), expected);
+    }
+    let Rig { log, out, .. } = &mut rig;
+    log.close(out);
+    rig.settle();
+    rig.reopen(CLEAN, None).unwrap();
+    assert_eq!(rig.log.aborted_transactions(first, last), expected);
+    assert!(rig.log.aborted_transactions(last + 1, last + 2).is_empty());
+}
+
+#[test]
+fn replicated_batches_keep_their_offsets_and_epochs() {
+    let mut leader = filled(9);
+    let mut follower = Rig::new(small());
+    let everything: Vec<u8> = leader.read_all().into_iter().flat_map(|b| b.2.to_vec()).collect();
+    let Rig { log, ids, out, .. } = &mut follower;
+    let half = everything.len() / 2;
+    let last = log.append_as_follower(0, everything[..half].to_vec().into(), ids, out).unwrap();
+    let rest: Vec<u8> = leader
+        .read_all()
+        .into_iter()
+        .filter(|b| b.0 > last.unwrap())
+        .flat_map(|b| b.2.to_vec())
+        .collect();
+    assert_eq!(log.append_as_follower(0, rest.clone().into(), ids, out), Ok(Some(17)));
+    let again = log.append_as_follower(0, rest.into(), ids, out).unwrap_err();
+    assert!(again.to_string().contains("where the log ends at 18"), "{again}");
+    follower.settle();
+    assert_eq!(follower.read_all(), leader.read_all());
+    assert_eq!(follower.log.epochs(), leader.log.epochs());
+    leader.settle();
+}
+
+#[test]
+fn truncation_forgets_epochs_producers_and_later_segments() {
+    let mut rig = filled(8);
+    let sent = |sequence| checked(batch(5, &[b"a"[..].into()], stamped(0, sequence)));
+    rig.append(sent(0), 3).unwrap();
+    rig.append(sent(1), 4).unwrap();
+    rig.settle();
+    let Rig { log, disk, out, .. } = &mut rig;
+    assert!(log.truncate_to(17, disk, out).unwrap());
+    assert_eq!((log.end(), log.flushed(), log.epochs().latest()), (17, 17, Some(3)));
+    rig.settle();
+    // The second batch is forgotten, so it is no duplicate.
+    assert_eq!(rig.append(sent(1), 5).unwrap().first_offset, 17);
+    rig.settle();
+    let Rig { log, disk, out, .. } = &mut rig;
+    assert!(log.truncate_to(3, disk, out).unwrap());
+    assert_eq!(log.end(), 2, "offset 3 is inside of the batch at 2");
+    assert_eq!(log.segment_bases(), [0]);
+    rig.settle();
+    rig.reopen(KILLED, None).unwrap();
+    assert_eq!((rig.log.end(), rig.read_all().len()), (2, 1));
+}
+
+#[test]
+fn leftovers_of_interrupted_work_are_finished_or_removed() {
+    let rig = filled(1);
+    let content = rig.disk.content(&log_file(0)).unwrap();
+    let disk = MemDisk::new();
+    let put = |name: &str, bytes: &[u8]| disk.put(&dir().join(name), bytes);
+    put("00000000000000000000.log", &content);
+    put("00000000000000000000.index", &[]);
+    put("00000000000000000000.log.swap", &content);
+    put("00000000000000000000.index.swap", &[0; 80]);
+    put("00000000000000000001.log", b"covered by the swap");
+    put("00000000000000000009.log.deleted", b"x");
+    put("00000000000000000009.log.cleaned", b"x");
+    put("00000000000000000030.index", b"orphan");
+    put("00000000000000000030.snapshot", b"beyond the end");
+    put("leader-epoch-checkpoint.tmp", b"x");
+    let mut ids = FileIds::default();
+    let (log, report) = Log::open(&disk, &dir(), small(), KILLED, None, &mut ids).unwrap();
+    assert_eq!((log.end(), report.truncated), (2, None));
+    let left = disk.list(&dir()).unwrap();
+    let plain = |name: &str| format!("{:020}.{name}", 0);
+    assert_eq!(left, [plain("index"), plain("log"), "leader-epoch-checkpoint".to_owned()]);
+    assert_eq!(report.leftovers.len(), 6, "{:?}", report.leftovers);
+}
+
+#[test]
+fn preallocated_indexes_of_apache_kafka_are_accepted() {
+    let mut rig = filled(12);
+    let Rig { log, out, .. } = &mut rig;
+    log.close(out);
+    rig.settle();
+    let bases = rig.log.segment_bases();
+    for base in &bases {
+        for extension in ["index", "timeindex"] {
+            let path = dir().join(format!("{base:020}.{extension}"));
+            let mut content = rig.disk.content(&path).unwrap();
+            content.resize(content.len() + 1200, 0);
+            rig.disk.put(&path, &content);
+        }
+    }
+    let report = rig.reopen(CLEAN, None).unwrap();
+    assert_eq!(report.recovered_segments, 0);
+    assert_eq!(rig.read_all().len(), 12);
+    let path = dir().join(format!("{:020}.index", bases[0]));
+    rig.disk.put(&path, &[9; 24]);
+    let report = rig.reopen(CLEAN, None).unwrap();
+    assert_eq!(report.recovered_segments, 1, "damaged ones are rebuilt");
+    assert_eq!(rig.read_all().len(), 12);
+}
+
+#[test]
+fn a_removed_segment_is_gone_for_old_plans_and_says_so() {
+    let mut rig = filled(12);
+    let plan = rig.log.plan_read(0, 100, 100).unwrap();
+    rig.log.set_config(LogConfig { retention_ms: 1, ..small() });
+    let Rig { log, ids, out, .. } = &mut rig;
+    log.expire(1 << 40, 4, ids, out);
+    rig.settle();
+    let Rig { log, ids, out, .. } = &mut rig;
+    let _ = log.expire(1 << 40, 24, ids, out);
+    rig.settle();
+    assert!(!plan.execute(&rig.disk, true).unwrap().is_empty(), "readers have time to finish");
+    rig.log.empty_trash(i64::MAX, &mut rig.out);
+    rig.settle();
+    assert_eq!(plan.execute(&rig.disk, true), Err(ottla_log::ReadError::Gone));
+}
+
+#[test]
+fn a_batch_larger_than_a_segment_is_refused() {
+    let mut rig = filled(1);
+    let sent = checked(batch(1, &[vec![1; 1_000 - HEADER_BYTES + 1].into()], None));
+    assert_eq!(rig.append(sent, 0).unwrap_err().code(), 18);
+    rig.log.close(&mut rig.out);
+    let sent = checked(batch(1, &[b"late"[..].into()], None));
+    assert_eq!(rig.append(sent, 0).unwrap_err().code(), 6);
+    let mut random = Random(1);
+    let mut last: Option<Result<_, StorageError>> = None;
+    while let Some(result) = rig.step(&mut random) {
+        last = Some(result);
+    }
+    assert!(last.unwrap().unwrap().closed);
+}
