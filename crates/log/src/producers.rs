@@ -200,6 +200,29 @@ impl Producers {
         }
     }
 
+    /// Takes note of a batch older than all that are remembered of its producer.
+    pub(crate) fn remember_older(&mut self, header: &BatchHeader) {
+        if !header.has_producer_id() || header.is_control() {
+            return;
+        }
+        let Some(producer) = self.by_id.get_mut(&header.producer_id) else { return };
+        let older = producer
+            .batches
+            .front()
+            .is_some_and(|first| header.last_offset() <= first.last_offset - i64::from(first.offset_delta) - 1);
+        if older
+            && producer.epoch == header.producer_epoch
+            && producer.batches.len() < BATCHES_REMEMBERED
+        {
+            producer.batches.push_front(Written {
+                last_sequence: header.last_sequence(),
+                last_offset: header.last_offset(),
+                offset_delta: header.last_offset_delta,
+                timestamp: header.max_timestamp,
+            });
+        }
+    }
+
     /// Takes note of an appended marker; gives the index entry if it aborted something.
     pub(crate) fn append_marker(
         &mut self,

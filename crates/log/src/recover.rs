@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use wire::batch::{self, BatchHeader, HEADER_BYTES};
-use wire::files::{AbortedTxn, parse_producers};
+use wire::files::{AbortedTxn, OffsetIndexEntry, parse_producers};
 
 use crate::append::marker_of;
 use crate::disk::{Disk, FileId, StorageError};
 use crate::producers::Producers;
-use crate::segment::{self, Segment};
+use crate::segment::{self, DiskIndex, Index, Segment};
 
 /// Reads the batches of one file from front to back.
 pub(crate) struct Walker<'a> {
@@ -173,6 +173,9 @@ pub(crate) fn producers(
             break;
         }
     }
+    if let Some(snapshot) = found.snapshot.filter(|_| found.producers.count() > 0) {
+        remember_older(disk, dir, segments, snapshot, &mut found.producers)?;
+    }
     let from = found.snapshot.unwrap_or(i64::MIN);
     let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
     for segment in segments.iter().skip(first) {
@@ -183,6 +186,62 @@ pub(crate) fn producers(
         }
     }
     Ok(found)
+}
+
+/// A snapshot has only each producer's last batch, but an idempotent producer repeats up to five
+/// that it got no answer for. Those before the last are found again in the batches just before the
+/// snapshot; Apache Kafka forgets them and answers the repetition OUT_OF_ORDER_SEQUENCE_NUMBER.
+///
+/// Bounded by [`BACKFILL_BYTES`], so that a restart's cost does not grow with the log.
+fn remember_older(
+    disk: &dyn Disk,
+    dir: &Path,
+    segments: &[Segment],
+    snapshot: i64,
+    producers: &mut Producers,
+) -> Result<(), StorageError> {
+    let mut left = BACKFILL_BYTES;
+    for segment in segments.iter().rev().filter(|segment| segment.base < snapshot) {
+        let at = tail_position(disk, segment, left)?;
+        let mut headers = Vec::new();
+        let mut walker = Walker::new(disk, dir, segment, at, segment.size);
+        loop {
+            match walker.next_header() {
+                Ok(Some((header, _))) if header.last_offset() < snapshot => headers.push(header),
+                Ok(_) => break,
+                Err(error) => return Err(walker.refuse(error)),
+            }
+        }
+        headers.iter().rev().for_each(|header| producers.remember_older(header));
+        left = left.saturating_sub(segment.size - at);
+        if left == 0 || at > 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A byte of the segment where a batch starts, at most `tail` bytes before its end if its index
+/// knows one there.
+fn tail_position(disk: &dyn Disk, segment: &Segment, tail: u64) -> Result<u64, StorageError> {
+    let wanted = segment.size.saturating_sub(tail);
+    if wanted == 0 {
+        return Ok(0);
+    }
+    let entries = match &segment.index {
+        Index::Memory { offsets, .. } => offsets.clone(),
+        Index::Disk(DiskIndex { offsets, offset_entries, .. }) => {
+            // Entries are apart by the index interval; this many cover the tail many times over.
+            let count = (*offset_entries).min(INDEX_TAIL_ENTRIES);
+            let size = OffsetIndexEntry::BYTES as u64;
+            let at = (offset_entries - count) * size;
+            let bytes = disk.read_at(*offsets, at, (count * size) as usize)?;
+            // A damaged index is rebuilt elsewhere; here it only means a shorter memory.
+            OffsetIndexEntry::parse_file(&bytes).unwrap_or_default()
+        }
+    };
+    let found = entries.iter().find(|entry| u64::from(entry.position) >= wanted);
+    Ok(found.map_or(segment.size, |entry| u64::from(entry.position)))
 }
 
 fn replay(
@@ -215,4 +274,7 @@ fn replay(
 
 /// Index entries are found again at Apache Kafka's default distance.
 pub(crate) const REBUILT_INDEX_INTERVAL: u32 = 4096;
+/// How far before a snapshot batches are looked at again.
+const BACKFILL_BYTES: u64 = 256 * 1024;
+const INDEX_TAIL_ENTRIES: u64 = 1024;
 const CHUNK_BYTES: usize = 256 * 1024;

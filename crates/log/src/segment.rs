@@ -131,7 +131,8 @@ impl Segment {
     /// A byte at or before the batch that holds `offset`, from the index in memory.
     pub fn position_hint(&self, offset: i64) -> u64 {
         let Index::Memory { offsets, .. } = &self.index else { return 0 };
-        let relative = offset - self.base;
+        // Walks of a whole log ask from the least offset there is.
+        let relative = offset.saturating_sub(self.base);
         // An entry's offset is its batch's last, so only entries at or below can be used:
         // the batch with the offset starts there or later.
         let after = offsets.partition_point(|entry| i64::from(entry.relative_offset) <= relative);

@@ -116,6 +116,20 @@ impl Producer {
         self.sent.is_empty() && self.again.is_empty()
     }
 
+    /// The request sent last, for the trace.
+    pub fn last_sent(&self) -> String {
+        let describe = |sent: &Sent| {
+            format!(
+                "partition {} sequence {} records {} again {}",
+                sent.partition,
+                sent.base_sequence,
+                sent.letters.len(),
+                self.again.len()
+            )
+        };
+        self.sent.back().map_or(String::new(), describe)
+    }
+
     /// The connection was lost: what is under way may or may not have been written.
     pub fn disconnected(&mut self) {
         let lost = std::mem::take(&mut self.sent);
@@ -244,8 +258,9 @@ impl Producer {
                 Ok(())
             }
             code => Err(format!(
-                "produce of {sent:?} answered with {}",
-                code.name().unwrap_or("an unknown error")
+                "produce of {sent:?} answered with {}: {}",
+                code.name().unwrap_or("an unknown error"),
+                answer.error_message.as_deref().unwrap_or_default()
             )),
         }
     }

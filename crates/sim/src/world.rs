@@ -301,6 +301,20 @@ impl<'a> World<'a> {
         };
         let (node, _) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
+        if let Some(print) = &mut self.print {
+            for partition in node.partitions.values() {
+                let log = &partition.log;
+                print(format!(
+                    "  {}-{}: {}..{} segments {:?} producers {:?}",
+                    partition.topic,
+                    partition.index,
+                    log.start(),
+                    log.end(),
+                    log.segment_bases(),
+                    log.producers().entries().iter().map(|p| (p.producer_id, p.last_sequence, p.last_offset)).collect::<Vec<_>>()
+                ));
+            }
+        }
         self.node = Some(node);
         self.lanes = Lanes::default();
         self.next_tick_us = u64::MAX;
@@ -350,6 +364,11 @@ impl<'a> World<'a> {
             Actor::Consumer(consumer) => (Some(consumer.next(random)?), 20_000),
         };
         if let Some(frame) = frame {
+            if let (Some(print), Actor::Producer(producer)) =
+                (&mut self.print, &self.connections[index].actor)
+            {
+                print(format!("{:>8} us   sends {}", self.now_us, producer.last_sent()));
+            }
             let at = self.now_us + 20 + self.random.below(300);
             let connection = &mut self.connections[index];
             let at = at.max(connection.last_arrival_us + 1);
