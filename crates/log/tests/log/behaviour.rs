@@ -64,6 +64,54 @@ fn writes_completed_during_a_sync_share_the_next_one() {
 }
 
 #[test]
+fn nothing_counts_as_flushed_before_its_files_have_durable_names() {
+    let mut rig = Rig::new(small());
+    rig.append_values(1, &["a"]);
+    for name in ["create directory", "replace", "sync directory", "create"] {
+        rig.settle_but_paths();
+        assert_eq!((rig.log.written(), rig.log.flushed()), (0, 0));
+        rig.run_first(name);
+    }
+    rig.settle_but_paths();
+    assert_eq!((rig.log.written(), rig.log.flushed()), (1, 0));
+    assert_eq!(rig.waiting(), ["sync directory"]);
+    rig.run_first("sync directory");
+    assert_eq!(rig.log.flushed(), 1);
+}
+
+#[test]
+fn the_recovery_point_waits_for_the_indexes_of_a_rolled_segment() {
+    let mut rig = filled(1);
+    while rig.log.segment_bases().len() == 1 {
+        rig.settle();
+        rig.append_values(1, &[&"x".repeat(300)]);
+    }
+    let border = rig.log.segment_bases()[1];
+    rig.settle_but_paths();
+    assert_eq!(rig.log.recovery_point(), 0);
+    assert_eq!(rig.log.flushed(), border, "the older segment is durable all the same");
+    rig.settle();
+    assert_eq!(rig.log.recovery_point(), rig.log.end());
+}
+
+#[test]
+fn a_file_is_cut_only_after_all_above_it_is_durably_gone() {
+    let mut rig = filled(12);
+    let Rig { log, disk, out, .. } = &mut rig;
+    assert!(log.truncate_to(2, disk, out).unwrap());
+    rig.append_values(1, &["new"]);
+    while let [first, ..] = rig.waiting()[..] {
+        rig.settle_but_paths();
+        let Some(next) = rig.waiting().first().copied() else { break };
+        assert!(!rig.waiting().contains(&"truncate"), "{first}");
+        assert_eq!(rig.log.written(), 2);
+        rig.run_first(next);
+    }
+    assert_eq!((rig.log.written(), rig.log.flushed(), rig.log.end()), (3, 3, 3));
+    assert_eq!(rig.read_all().len(), 2);
+}
+
+#[test]
 fn damage_below_the_recovery_point_is_refused_and_above_it_is_cut() {
     let mut rig = filled(3);
     let size = rig.disk.content(&log_file(0)).unwrap().len();

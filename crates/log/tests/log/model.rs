@@ -43,6 +43,7 @@ impl Model {
     }
 
     fn pump(&mut self, steps: u64) {
+        self.rig.starve_paths = steps < u64::MAX && self.random.below(3) > 0;
         for _ in 0..steps {
             match self.rig.step(&mut self.random) {
                 Some(result) => result.unwrap(),
