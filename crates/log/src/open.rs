@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::files::{
     AbortedTxn, OffsetIndexEntry, TimeIndexEntry, parse_epochs, parse_partition_metadata,
     render_epochs,
@@ -130,9 +131,14 @@ impl Log {
         opening.epochs.truncate_from_start(start);
         log.epochs_dirty = opening.epochs != stored_epochs;
         log.epochs = opening.epochs;
-        if !opening.recovered.is_empty() {
+        if !mode.clean || !opening.recovered.is_empty() {
             store_epochs(disk, &mut log)?;
-            disk.execute(&Op::SyncDir { path: path.to_owned() })?;
+            // The process may have been killed between making a name and syncing its directory:
+            // the name is seen now, and would be lost with the power (I2).
+            let parent = path.parent().unwrap_or(Path::new(""));
+            for dir in [path, parent] {
+                disk.execute(&Op::SyncDir { path: dir.to_owned() })?;
+            }
         }
         log.check();
         Ok((log, opening.report))
@@ -359,6 +365,7 @@ impl Opening<'_> {
         };
         let (offset_entries, time_entries) = (offsets.len() as u64, times.len() as u64);
         let mut loaded = Segment::resume(segment.base, segment.file, last, offsets, times);
+        self.note_first(&mut loaded, segment)?;
         loaded.size = segment.size;
         loaded.aborted = aborted;
         let index = DiskIndex {
@@ -385,10 +392,7 @@ impl Opening<'_> {
         let indexed = offsets.last().map(|entry| segment.base + i64::from(entry.relative_offset));
         let mut loaded = Segment::resume(segment.base, segment.file, last, offsets, times);
         loaded.aborted = aborted;
-        let mut first = Walker::new(self.disk, self.dir, segment, 0, segment.size);
-        if let Ok(Some((header, _))) = first.next_header() {
-            loaded.first_timestamp = Some(header.max_timestamp);
-        }
+        self.note_first(&mut loaded, segment)?;
         let mut walker = Walker::new(self.disk, self.dir, segment, last, segment.size);
         let mut end = segment.base;
         let mut expected = indexed;
@@ -406,6 +410,20 @@ impl Opening<'_> {
                 Err(WalkError::Disk(error)) => return Err(error),
             }
         }
+    }
+
+    /// Takes from the first batch what the indexes do not tell: when the segment began, and
+    /// timestamp 0, which a time index can't hold.
+    fn note_first(&self, loaded: &mut Segment, segment: &Segment) -> Result<(), StorageError> {
+        let head = self.disk.read_at(segment.file, 0, HEADER_BYTES)?;
+        if let Ok(header) = BatchHeader::parse(&head) {
+            loaded.first_timestamp = Some(header.max_timestamp);
+            if loaded.max_timestamp < header.max_timestamp {
+                loaded.max_timestamp = header.max_timestamp;
+                loaded.max_timestamp_offset = header.last_offset();
+            }
+        }
+        Ok(())
     }
 
     /// Walks a segment batch by batch, checking each; what follows the first bad one is cut off,
