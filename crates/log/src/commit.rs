@@ -300,6 +300,9 @@ impl Commit {
     }
 
     fn sync_where_due(&mut self, out: &mut Vec<Submission>) {
+        if self.offline.is_some() {
+            return;
+        }
         let due = self.files.iter().filter(|dirty| dirty.due(self.flush_messages, self.flush_to));
         let due: Vec<_> = due.map(|dirty| dirty.file).collect();
         // Not queued: a sync is about what completed, and no fence is about that.

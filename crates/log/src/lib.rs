@@ -30,7 +30,6 @@ mod segment;
 mod validate;
 
 pub use append::AppendInfo;
-pub(crate) use commit::Commit;
 pub use config::LogConfig;
 pub use disk::{Completion, Disk, FileId, FileIds, Op, StorageError, Submission, Token};
 pub use epochs::Epochs;

@@ -1,6 +1,7 @@
 //! The log itself: its parts, its marks, rolling, flushing, closing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::Uuid;
@@ -25,7 +26,7 @@ use crate::{FileId, LogConfig};
 /// push more. `plan_*` and the accessors only look.
 #[derive(Debug)]
 pub struct Log {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Arc<Path>,
     pub(crate) topic_id: Option<Uuid>,
     pub(crate) config: LogConfig,
     /// By rising base offset; the last is active. Empty until the first append.
@@ -92,7 +93,7 @@ impl Log {
     /// An empty log that begins and ends at `end`, all of it durable.
     pub(crate) fn at(path: &Path, config: LogConfig, end: i64) -> Self {
         Self {
-            dir: path.to_owned(),
+            dir: path.into(),
             topic_id: None,
             commit: Commit::new(end, config.flush_messages),
             config,
@@ -229,8 +230,10 @@ impl Log {
         let moved = self.commit.complete(completion, out)?;
         if let Some(found) = self.indexing.iter().position(|(last, ..)| *last == token) {
             let (_, base, index) = self.indexing.swap_remove(found);
-            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
-                segment.index = Index::Disk(index);
+            match self.segments.iter_mut().find(|segment| segment.base == base) {
+                Some(segment) => segment.index = Index::Disk(index),
+                // Retention was faster.
+                None => self.close_index(index, out),
             }
         }
         self.continue_closing(out);
@@ -241,6 +244,12 @@ impl Log {
             moved,
             closed: self.is_closed(),
         })
+    }
+
+    pub(crate) fn close_index(&mut self, index: DiskIndex, out: &mut Vec<Submission>) {
+        for file in [index.offsets, index.times] {
+            self.commit.other(Op::Close { file }, out);
+        }
     }
 
     /// Asks for everything appended so far to become durable: `flush.ms`, or a replica's commit.
@@ -265,7 +274,8 @@ impl Log {
     }
 
     /// Stops cleanly: no append is accepted any more; everything becomes durable, then indexes,
-    /// producer snapshot and epochs are written and the files closed.
+    /// producer snapshot and epochs are written and the files closed. A log with nothing to write
+    /// is closed at once: look at [`Self::is_closed`] before waiting for a completion.
     pub fn close(&mut self, out: &mut Vec<Submission>) {
         if self.closing == Closing::No {
             self.closing = Closing::Flushing;
@@ -369,7 +379,7 @@ impl Log {
         let created = self.commit.other(Op::Create { file, path }, out);
         // The name must be there before the directory's sync can cover it.
         self.commit.fence(vec![created]);
-        let sync = Op::SyncDir { path: self.dir.clone() };
+        let sync = Op::SyncDir { path: self.dir.to_path_buf() };
         self.commit.barrier(sync, self.end, out);
         self.segments.push(Segment::new(base, file, now_ms));
     }
@@ -407,8 +417,8 @@ impl Log {
         };
         let ops = [open(offsets, "index"), open(times, "timeindex")];
         let tokens = ops.map(|op| self.commit.other(op, out));
-        // Paths run in order (D1), but completions may not come in order: wait for both by
-        // fencing nothing and taking the later as the sign, which ran after the first.
+        // Completions may come in any order, but paths run in theirs (D1): once the second is
+        // done, the first and the files' replacement are, too.
         let index = DiskIndex { offsets, offset_entries, times, time_entries };
         self.indexing.push((tokens[1], base, index));
     }

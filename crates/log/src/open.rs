@@ -13,17 +13,19 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::files::{
     AbortedTxn, OffsetIndexEntry, TimeIndexEntry, parse_epochs, parse_partition_metadata,
     render_epochs,
 };
 
+use crate::LogConfig;
+use crate::commit::Commit;
 use crate::disk::{Disk, FileIds, Op, StorageError};
 use crate::epochs::Epochs;
 use crate::log::Log;
 use crate::recover::{self, REBUILT_INDEX_INTERVAL, WalkError, Walker};
 use crate::segment::{self, DiskIndex, Index, Segment, parse_name};
-use crate::{Commit, LogConfig};
 
 /// How the log was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +79,17 @@ struct Opening<'a> {
     ids: &'a mut FileIds,
     report: RecoveryReport,
     epochs: Epochs,
-    /// Base of the first segment that was recovered.
-    recovered_from: Option<i64>,
+    /// Bases of the segments that were recovered, rising.
+    recovered: Vec<i64>,
+}
+
+/// The parsed index files of a segment.
+struct Indexes {
+    offsets: Vec<OffsetIndexEntry>,
+    times: Vec<TimeIndexEntry>,
+    aborted: Vec<AbortedTxn>,
+    /// Byte at which the last indexed batch starts.
+    last: u64,
 }
 
 impl Log {
@@ -99,7 +110,7 @@ impl Log {
         let epochs = Epochs::default();
         let compact = config.compact;
         let mut opening =
-            Opening { disk, compact, dir: path, mode, ids, report, epochs, recovered_from: None };
+            Opening { disk, compact, dir: path, mode, ids, report, epochs, recovered: Vec::new() };
         let (bases, snapshots) = opening.sort_names()?;
         let topic_id = opening.topic_id()?;
         let stored_epochs = opening.stored_epochs()?;
@@ -114,15 +125,20 @@ impl Log {
         log.topic_id = topic_id;
         log.start = start;
         log.segments = segments;
-        log.snapshots = opening.usable_snapshots(&snapshots, end)?;
+        log.snapshots = opening.usable_snapshots(&snapshots, &log.segments, end)?;
         opening.load_producers(&mut log)?;
         opening.epochs.truncate_from_end(end);
         opening.epochs.truncate_from_start(start);
         log.epochs_dirty = opening.epochs != stored_epochs;
         log.epochs = opening.epochs;
-        if opening.recovered_from.is_some() {
+        if !mode.clean || !opening.recovered.is_empty() {
             store_epochs(disk, &mut log)?;
-            disk.execute(&Op::SyncDir { path: path.to_owned() })?;
+            // The process may have been killed between making a name and syncing its directory:
+            // the name is seen now, and would be lost with the power (I2).
+            let parent = path.parent().unwrap_or(Path::new(""));
+            for dir in [path, parent] {
+                disk.execute(&Op::SyncDir { path: dir.to_owned() })?;
+            }
         }
         log.check();
         Ok((log, opening.report))
@@ -278,7 +294,6 @@ impl Opening<'_> {
             self.disk.execute(&Op::OpenExisting { file, path: self.path(base, "log") })?;
             let mut segment = Segment::new(base, file, 0);
             segment.size = self.disk.len(file)?;
-            segment.aborted = self.aborted(base)?;
             let safe = self.mode.clean || next.is_some_and(|next| next <= self.mode.recovery_point);
             let loaded = match next {
                 _ if !safe => None,
@@ -323,61 +338,70 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn aborted(&self, base: i64) -> Result<Vec<AbortedTxn>, StorageError> {
-        let path = self.path(base, "txnindex");
-        let Some(content) = self.optional(&path)? else { return Ok(Vec::new()) };
-        // A damaged one is rebuilt with its segment if that is recovered.
-        AbortedTxn::parse_file(&content)
-            .map_err(|error| StorageError::damaged("read", &path, error.to_string()))
+    /// A segment's index files; `None` if they are missing or damaged.
+    fn indexes(&self, segment: &Segment) -> Result<Option<Indexes>, StorageError> {
+        let (Some(offsets), Some(times)) = (
+            self.optional(&self.path(segment.base, "index"))?,
+            self.optional(&self.path(segment.base, "timeindex"))?,
+        ) else {
+            return Ok(None);
+        };
+        let aborted = self.optional(&self.path(segment.base, "txnindex"))?.unwrap_or_default();
+        let (Ok(offsets), Ok(times), Ok(aborted)) = (
+            OffsetIndexEntry::parse_file(&offsets),
+            TimeIndexEntry::parse_file(&times),
+            AbortedTxn::parse_file(&aborted),
+        ) else {
+            return Ok(None);
+        };
+        let last = offsets.last().map_or(0, |entry| u64::from(entry.position));
+        Ok((last < segment.size.max(1)).then_some(Indexes { offsets, times, aborted, last }))
     }
 
-    /// A rolled segment by its index files alone; `None` if they are missing or damaged.
+    /// A rolled segment by its index files alone; `None` if they can't be used.
     fn load_rolled(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
-        let (offsets_path, times_path) =
-            (self.path(segment.base, "index"), self.path(segment.base, "timeindex"));
-        let (Some(offsets), Some(times)) =
-            (self.optional(&offsets_path)?, self.optional(&times_path)?)
-        else {
+        let Some(Indexes { offsets, times, aborted, last }) = self.indexes(segment)? else {
             return Ok(None);
         };
-        let (Ok(offsets), Ok(times)) =
-            (OffsetIndexEntry::parse_file(&offsets), TimeIndexEntry::parse_file(&times))
-        else {
-            return Ok(None);
-        };
-        let last_position = offsets.last().map_or(0, |entry| u64::from(entry.position));
-        // A segment always ends with a time entry, unless no record has a timestamp.
-        if last_position >= segment.size.max(1) {
-            return Ok(None);
-        }
-        let mut loaded = segment.clone();
-        if let Some(last) = times.last() {
-            loaded.max_timestamp = last.timestamp;
-            loaded.max_timestamp_offset = segment.base + i64::from(last.relative_offset);
-        }
+        let (offset_entries, time_entries) = (offsets.len() as u64, times.len() as u64);
+        let mut loaded = Segment::resume(segment.base, segment.file, last, offsets, times);
+        self.note_first(&mut loaded, segment)?;
+        loaded.size = segment.size;
+        loaded.aborted = aborted;
         let index = DiskIndex {
             offsets: self.ids.allocate(),
-            offset_entries: offsets.len() as u64,
+            offset_entries,
             times: self.ids.allocate(),
-            time_entries: times.len() as u64,
+            time_entries,
         };
-        for (file, path) in [(index.offsets, offsets_path), (index.times, times_path)] {
+        for (file, extension) in [(index.offsets, "index"), (index.times, "timeindex")] {
+            let path = self.path(segment.base, extension);
             self.disk.execute(&Op::OpenExisting { file, path })?;
         }
         loaded.index = Index::Disk(index);
         Ok(Some((loaded, 0)))
     }
 
-    /// The active segment of a log closed cleanly: headers are walked, payloads are not read.
-    /// `None` if a walk does not end where the file does.
+    /// The active segment of a log closed cleanly: headers are walked from the last index entry
+    /// on, payloads are not read. `None` if the indexes can't be used, or the walk does not end
+    /// where the file does.
     fn load_active(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
-        let mut loaded = Segment::new(segment.base, segment.file, 0);
-        loaded.aborted = segment.aborted.clone();
-        let mut walker = Walker::new(self.disk, self.dir, segment, 0, segment.size);
+        let Some(Indexes { offsets, times, aborted, last }) = self.indexes(segment)? else {
+            return Ok(None);
+        };
+        let indexed = offsets.last().map(|entry| segment.base + i64::from(entry.relative_offset));
+        let mut loaded = Segment::resume(segment.base, segment.file, last, offsets, times);
+        loaded.aborted = aborted;
+        self.note_first(&mut loaded, segment)?;
+        let mut walker = Walker::new(self.disk, self.dir, segment, last, segment.size);
         let mut end = segment.base;
+        let mut expected = indexed;
         loop {
             match walker.next_header() {
-                Ok(Some((header, _))) if header.base_offset >= end => {
+                Ok(Some((header, _)))
+                    if header.base_offset >= end
+                        && expected.take().is_none_or(|last| last == header.last_offset()) =>
+                {
                     loaded.note(&header, REBUILT_INDEX_INTERVAL);
                     end = header.next_offset();
                 }
@@ -388,6 +412,20 @@ impl Opening<'_> {
         }
     }
 
+    /// Takes from the first batch what the indexes do not tell: when the segment began, and
+    /// timestamp 0, which a time index can't hold.
+    fn note_first(&self, loaded: &mut Segment, segment: &Segment) -> Result<(), StorageError> {
+        let head = self.disk.read_at(segment.file, 0, HEADER_BYTES)?;
+        if let Ok(header) = BatchHeader::parse(&head) {
+            loaded.first_timestamp = Some(header.max_timestamp);
+            if loaded.max_timestamp < header.max_timestamp {
+                loaded.max_timestamp = header.max_timestamp;
+                loaded.max_timestamp_offset = header.last_offset();
+            }
+        }
+        Ok(())
+    }
+
     /// Walks a segment batch by batch, checking each; what follows the first bad one is cut off,
     /// unless it was durable (I1). Gives the segment, its end, and whether it was cut.
     fn recover(
@@ -395,7 +433,7 @@ impl Opening<'_> {
         segment: Segment,
         next: Option<i64>,
     ) -> Result<(Segment, i64, bool), StorageError> {
-        self.recovered_from.get_or_insert(segment.base);
+        self.recovered.push(segment.base);
         self.report.recovered_segments += 1;
         let mut kept = Segment::new(segment.base, segment.file, 0);
         let mut walker = Walker::new(self.disk, self.dir, &segment, 0, segment.size);
@@ -499,34 +537,65 @@ impl Opening<'_> {
         StorageError::damaged("recover", &path, text)
     }
 
-    /// Removes snapshots of what is not there any more; gives the others, rising.
+    /// Writes the transaction indexes of rolled segments that were recovered; the active one's
+    /// stays in memory.
+    fn store_aborted(&self, segments: &[Segment]) -> Result<(), StorageError> {
+        let rolled = segments.len().saturating_sub(1);
+        for segment in segments.iter().take(rolled) {
+            if !self.recovered.contains(&segment.base) {
+                continue;
+            }
+            let path = self.path(segment.base, "txnindex");
+            let bytes: Vec<u8> = segment.aborted.iter().flat_map(|txn| txn.to_bytes()).collect();
+            let op = if bytes.is_empty() {
+                Op::RemoveFile { path }
+            } else {
+                Op::Replace { path, bytes: bytes.into() }
+            };
+            self.disk.execute(&op)?;
+        }
+        Ok(())
+    }
+
+    /// Removes snapshots of what is not there any more, and those of earlier stops: of all but
+    /// the newest, only the ones at segment borders are of use. Gives the others, rising.
     fn usable_snapshots(
         &mut self,
         snapshots: &BTreeSet<i64>,
+        segments: &[Segment],
         end: i64,
     ) -> Result<Vec<i64>, StorageError> {
-        for &offset in snapshots.iter().filter(|offset| **offset > end) {
-            self.remove(&format!("{offset:020}.snapshot"))?;
+        let newest = snapshots.range(..=end).next_back();
+        let border = |offset: &i64| segments.iter().any(|segment| segment.base == *offset);
+        let mut kept = Vec::new();
+        for offset in snapshots {
+            if *offset <= end && (Some(offset) == newest || border(offset)) {
+                kept.push(*offset);
+            } else {
+                self.remove(&format!("{offset:020}.snapshot"))?;
+            }
         }
-        Ok(snapshots.iter().copied().filter(|offset| *offset <= end).collect())
+        Ok(kept)
     }
 
     /// Producer state at the end. In recovered segments the aborted transactions are found again,
     /// too, so the walk begins at a snapshot that lies before them.
     fn load_producers(&mut self, log: &mut Log) -> Result<(), StorageError> {
-        let upto = self.recovered_from.unwrap_or(i64::MAX);
+        let upto = self.recovered.first().copied().unwrap_or(i64::MAX);
         let usable: Vec<i64> =
             log.snapshots.iter().copied().filter(|offset| *offset <= upto).collect();
         let found = recover::producers(self.disk, self.dir, &log.segments, &usable, log.end)?;
         self.report.producer_snapshot = found.snapshot;
         self.report.replayed_batches = found.replayed;
         log.producers = found.producers;
-        for txn in found.aborted.into_iter().filter(|txn| txn.last_offset >= upto) {
+        for txn in found.aborted {
             let after = log.segments.partition_point(|segment| segment.base <= txn.last_offset);
-            if let Some(segment) = log.segments.get_mut(after.saturating_sub(1)) {
+            let segment = log.segments.get_mut(after.saturating_sub(1));
+            // The others have theirs from their index files.
+            if let Some(segment) = segment.filter(|s| self.recovered.contains(&s.base)) {
                 segment.aborted.push(txn);
             }
         }
-        Ok(())
+        self.store_aborted(&log.segments)
     }
 }

@@ -8,7 +8,8 @@
 //! - I2: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
 //!   are not reused.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::batch::{BatchHeader, Batches, HEADER_BYTES};
@@ -44,7 +45,7 @@ pub enum ReadError {
 /// A segment as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Extent {
-    dir: PathBuf,
+    dir: Arc<Path>,
     base: i64,
     file: FileId,
     size: u64,
@@ -135,7 +136,7 @@ impl Log {
             Index::Memory { .. } => None,
         };
         Extent {
-            dir: self.path().to_owned(),
+            dir: self.dir.clone(),
             base: segment.base,
             file: segment.file,
             size: segment.size,
@@ -249,6 +250,10 @@ impl TimePlan {
                 }
             }
             at += size as u64;
+            // What follows may be half written.
+            if header.next_offset() >= self.upto {
+                break;
+            }
         }
         Ok(None)
     }
@@ -307,7 +312,7 @@ impl Extent {
     }
 
     fn damaged(&self, at: u64, why: &str) -> StorageError {
-        let path = crate::segment::path(Path::new(&self.dir), self.base, "log");
+        let path = crate::segment::path(&self.dir, self.base, "log");
         StorageError::damaged("read", &path, format!("at byte {at}: {why}"))
     }
 }

@@ -73,7 +73,13 @@ impl Log {
         if let Some(first) = self.segments.first().filter(|_| !removed.is_empty()) {
             let base = first.base;
             self.delete_records(base);
+            let below = |offset: &&i64| **offset < base;
+            let stale: Vec<i64> = self.snapshots.iter().filter(below).copied().collect();
             self.snapshots.retain(|offset| *offset >= base);
+            for offset in stale {
+                let path = segment::path(&self.dir, offset, "snapshot");
+                self.commit.other(Op::RemoveFile { path }, out);
+            }
         }
         removed
     }
@@ -102,7 +108,7 @@ impl Log {
         let from = segment::path(&self.dir, segment.base, "log");
         let to = segment::path(&self.dir, segment.base, "log.deleted");
         self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
-        for extension in ["index", "timeindex", "txnindex", "snapshot"] {
+        for extension in ["index", "timeindex", "txnindex"] {
             let path = segment::path(&self.dir, segment.base, extension);
             self.commit.other(Op::RemoveFile { path }, out);
         }
@@ -161,7 +167,7 @@ impl Log {
         let active = self.segments.last_mut().expect("the segment found above");
         let before = std::mem::replace(active, kept);
         let (file, len, base) = (active.file, active.size, active.base);
-        self.indexing.retain(|(_, of, _)| *of < base);
+        self.forget_indexing(base, out);
         let gone: Vec<FileId> = removed.iter().map(|segment| segment.file).collect();
         self.end = offset;
         // DeleteRecords may have put the start inside of the batch that went.
@@ -185,7 +191,7 @@ impl Log {
         }
         let removed: Vec<Segment> = std::mem::take(&mut self.segments);
         self.remove_above(&removed, -1, out);
-        self.indexing.clear();
+        self.forget_indexing(i64::MIN, out);
         for file in removed.iter().flat_map(files_of) {
             self.commit.other(Op::Close { file }, out);
         }
@@ -195,6 +201,16 @@ impl Log {
         self.end = offset;
         self.cut_epochs(i64::MIN, out);
         true
+    }
+
+    /// Index files of segments from `base` on are not to be used once they are there.
+    fn forget_indexing(&mut self, base: i64, out: &mut Vec<Submission>) {
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.indexing.drain(..).partition(|(_, of, _)| *of >= base);
+        self.indexing = kept;
+        for (_, _, index) in gone {
+            self.close_index(index, out);
+        }
     }
 
     fn cut_epochs(&mut self, end: i64, out: &mut Vec<Submission>) {
@@ -222,7 +238,7 @@ impl Log {
         let remove = |path| self.commit.other(Op::RemoveFile { path }, out);
         let tokens = paths.into_iter().map(remove).collect();
         self.commit.fence(tokens);
-        let synced = self.commit.other(Op::SyncDir { path: self.dir.clone() }, out);
+        let synced = self.commit.other(Op::SyncDir { path: self.dir.to_path_buf() }, out);
         self.commit.fence(vec![synced]);
     }
 }

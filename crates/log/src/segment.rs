@@ -64,6 +64,25 @@ impl Segment {
         }
     }
 
+    /// A segment whose indexes are known, ready to take note of batches from the last indexed one
+    /// on, at byte `at`.
+    pub fn resume(
+        base: i64,
+        file: FileId,
+        at: u64,
+        offsets: Vec<OffsetIndexEntry>,
+        times: Vec<TimeIndexEntry>,
+    ) -> Self {
+        let mut segment = Self::new(base, file, 0);
+        segment.size = at;
+        if let Some(last) = times.last() {
+            segment.max_timestamp = last.timestamp;
+            segment.max_timestamp_offset = base + i64::from(last.relative_offset);
+        }
+        segment.index = Index::Memory { offsets, times };
+        segment
+    }
+
     /// Takes note of a batch appended at the end; gives the byte it starts at.
     pub fn note(&mut self, header: &BatchHeader, index_interval_bytes: u32) -> u64 {
         let at = self.size;
@@ -106,6 +125,8 @@ impl Segment {
         let size = header.size_in_bytes() as u64;
         let waited = match self.first_timestamp {
             Some(first) if first >= 0 => header.max_timestamp.saturating_sub(first),
+            // When a reopened segment was created is not known; it rolls by size then.
+            _ if self.created_ms <= 0 => 0,
             _ => now_ms.saturating_sub(self.created_ms),
         };
         let (offsets, times) = match &self.index {

@@ -205,3 +205,49 @@ fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
 
 const SHARDS: usize = 16;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_does_what_the_contract_says() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new();
+        let run = |op: Op| disk.execute(&op).unwrap();
+        let dir = root.path().join("t-0");
+        let path = dir.join("a.log");
+        let file = FileId(3);
+        run(Op::CreateDir { path: dir.clone() });
+        run(Op::CreateDir { path: dir.clone() });
+        run(Op::Create { file, path: path.clone() });
+        run(Op::SyncDir { path: dir.clone() });
+        let large = Bytes::from(vec![b'x'; JOIN_BYTES_MAX]);
+        let parts = vec![Bytes::from_static(b"head"), large];
+        run(Op::Write { file, at: 0, parts: parts.clone() });
+        run(Op::Write { file, at: 2, parts: vec![parts[0].clone(), parts[0].slice(..1)] });
+        run(Op::Sync { file });
+        assert_eq!(disk.len(file).unwrap(), 4 + JOIN_BYTES_MAX as u64);
+        assert_eq!(disk.read_at(file, 0, 9).unwrap(), "heheadhxx");
+        run(Op::Truncate { file, len: 3 });
+        assert_eq!(disk.read_at(file, 1, usize::MAX).unwrap(), "eh");
+        assert!(disk.read_at(file, 9, 9).unwrap().is_empty());
+        let moved = dir.join("a.log.deleted");
+        run(Op::RenameFile { from: path.clone(), to: moved.clone() });
+        assert_eq!(disk.read_at(file, 0, 9).unwrap(), "heh", "an open file outlives its name");
+        run(Op::Replace { path: path.clone(), bytes: Bytes::from_static(b"new") });
+        assert_eq!(disk.read_file(&path).unwrap(), "new");
+        run(Op::RemoveFile { path: moved.clone() });
+        run(Op::RemoveFile { path: moved });
+        assert_eq!(disk.list(&dir).unwrap(), ["a.log"]);
+        run(Op::Close { file });
+        assert!(disk.read_at(file, 0, 1).unwrap_err().is_not_found());
+        run(Op::OpenExisting { file, path });
+        assert_eq!(disk.len(file).unwrap(), 3);
+        let gone = root.path().join("t-0.gone");
+        run(Op::RenameDir { from: dir.clone(), to: gone.clone() });
+        run(Op::RemoveDirAll { path: gone.clone() });
+        run(Op::RemoveDirAll { path: gone });
+        assert!(disk.list(&dir).unwrap_err().is_not_found());
+    }
+}

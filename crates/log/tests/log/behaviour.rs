@@ -64,6 +64,54 @@ fn writes_completed_during_a_sync_share_the_next_one() {
 }
 
 #[test]
+fn nothing_counts_as_flushed_before_its_files_have_durable_names() {
+    let mut rig = Rig::new(small());
+    rig.append_values(1, &["a"]);
+    for name in ["create directory", "replace", "sync directory", "create"] {
+        rig.settle_but_paths();
+        assert_eq!((rig.log.written(), rig.log.flushed()), (0, 0));
+        rig.run_first(name);
+    }
+    rig.settle_but_paths();
+    assert_eq!((rig.log.written(), rig.log.flushed()), (1, 0));
+    assert_eq!(rig.waiting(), ["sync directory"]);
+    rig.run_first("sync directory");
+    assert_eq!(rig.log.flushed(), 1);
+}
+
+#[test]
+fn the_recovery_point_waits_for_the_indexes_of_a_rolled_segment() {
+    let mut rig = filled(1);
+    while rig.log.segment_bases().len() == 1 {
+        rig.settle();
+        rig.append_values(1, &[&"x".repeat(300)]);
+    }
+    let border = rig.log.segment_bases()[1];
+    rig.settle_but_paths();
+    assert_eq!(rig.log.recovery_point(), 0);
+    assert_eq!(rig.log.flushed(), border, "the older segment is durable all the same");
+    rig.settle();
+    assert_eq!(rig.log.recovery_point(), rig.log.end());
+}
+
+#[test]
+fn a_file_is_cut_only_after_all_above_it_is_durably_gone() {
+    let mut rig = filled(12);
+    let Rig { log, disk, out, .. } = &mut rig;
+    assert!(log.truncate_to(2, disk, out).unwrap());
+    rig.append_values(1, &["new"]);
+    while let [first, ..] = rig.waiting()[..] {
+        rig.settle_but_paths();
+        let Some(next) = rig.waiting().first().copied() else { break };
+        assert!(!rig.waiting().contains(&"truncate"), "{first}");
+        assert_eq!(rig.log.written(), 2);
+        rig.run_first(next);
+    }
+    assert_eq!((rig.log.written(), rig.log.flushed(), rig.log.end()), (3, 3, 3));
+    assert_eq!(rig.read_all().len(), 2);
+}
+
+#[test]
 fn damage_below_the_recovery_point_is_refused_and_above_it_is_cut() {
     let mut rig = filled(3);
     let size = rig.disk.content(&log_file(0)).unwrap().len();
@@ -220,16 +268,22 @@ fn aborted_transactions_are_found_again_by_recovery_and_after_a_clean_stop() {
         let sent = built(5, &values, stamped(0, sequence), true);
         rig.append(checked(sent), 0).unwrap();
     }
-    assert_eq!(rig.log.last_stable_offset(100), first);
+    assert_eq!(rig.log.last_stable_offset(first + 1), first);
     let control = ottla_log::Validated::trusted(marker(ControlKind::Abort)).unwrap();
     let last = rig.append(control, 0).unwrap().first_offset;
     rig.settle();
     rig.log.on_high_watermark(last + 1);
-    assert_eq!(rig.log.last_stable_offset(100), 100);
+    assert_eq!(rig.log.last_stable_offset(last + 1), last + 1);
     let expected = rig.log.aborted_transactions(first, last);
     assert_eq!(expected.len(), 1);
     assert_eq!((expected[0].first_offset, expected[0].last_offset), (first, last));
-    for mode in [KILLED, KILLED, OpenMode { recovery_point: rig.log.recovery_point(), ..KILLED }] {
+    // The marker's segment is rolled, so that its index file must say the same.
+    for _ in 0..5 {
+        rig.append_values(1, &["x".repeat(300).as_str()]);
+        rig.settle();
+    }
+    let durable = OpenMode { clean: false, recovery_point: rig.log.recovery_point() };
+    for mode in [durable, KILLED, durable] {
         rig.reopen(mode, None).unwrap();
         assert_eq!(rig.log.aborted_transactions(first, last), expected);
     }

@@ -43,6 +43,7 @@ impl Model {
     }
 
     fn pump(&mut self, steps: u64) {
+        self.rig.starve_paths = steps < u64::MAX && self.random.below(3) > 0;
         for _ in 0..steps {
             match self.rig.step(&mut self.random) {
                 Some(result) => result.unwrap(),
@@ -82,10 +83,13 @@ impl Model {
         assert_eq!(self.rig.log.end(), self.end());
     }
 
-    fn crash(&mut self) {
+    /// The process is killed, or the power is cut, too.
+    fn crash(&mut self, power: bool) {
         let flushed = self.rig.log.flushed();
         let random = &mut self.random;
-        self.rig.disk.crash(&mut |bound| random.below(bound));
+        if power {
+            self.rig.disk.crash(&mut |bound| random.below(bound));
+        }
         let made = self.rig.disk.content(&crate::rig::dir().join("partition.metadata")).is_some();
         if !made {
             // The log itself was not durable yet, so nothing in it was.
@@ -139,7 +143,8 @@ impl Model {
             88..90 => self.rig.log.flush(&mut self.rig.out),
             90..93 => self.checkpoint = self.rig.log.recovery_point(),
             93..95 => self.truncate(),
-            95..98 => self.crash(),
+            95..97 => self.crash(true),
+            97 => self.crash(false),
             _ => self.stop(),
         }
     }

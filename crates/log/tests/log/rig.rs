@@ -71,6 +71,8 @@ pub struct Rig {
     pub log: Log,
     pub ids: FileIds,
     pub out: Vec<Submission>,
+    /// Operations on names are kept waiting: the adversary of whatever relies on them.
+    pub starve_paths: bool,
     submitted: Vec<Submission>,
     completed: Vec<Completion>,
 }
@@ -86,7 +88,8 @@ impl Rig {
         let mut out = Vec::new();
         let log = Log::create(&dir(), wire::Uuid(7 << 90), config, &mut out);
         let ids = FileIds::default();
-        Self { disk, log, ids, out, submitted: Vec::new(), completed: Vec::new() }
+        let (submitted, completed) = (Vec::new(), Vec::new());
+        Self { disk, log, ids, out, starve_paths: false, submitted, completed }
     }
 
     pub fn append(&mut self, validated: Validated, epoch: i32) -> Result<AppendInfo, AppendError> {
@@ -102,7 +105,10 @@ impl Rig {
     /// the contract (D1) allows. `None` if there is nothing to do.
     pub fn step(&mut self, random: &mut Random) -> Option<Result<Progress, StorageError>> {
         self.submitted.append(&mut self.out);
-        let ready = self.ready();
+        let mut ready = self.ready();
+        if self.starve_paths {
+            ready.retain(|index| !lanes(&self.submitted[*index].op).contains(&None));
+        }
         let choices = ready.len() + self.completed.len();
         if choices == 0 {
             return None;
@@ -123,6 +129,31 @@ impl Rig {
         Some(self.log.on_completion(completion, &mut self.out))
     }
 
+    /// Runs all that can be run while operations on names wait.
+    pub fn settle_but_paths(&mut self) {
+        let mut random = Random(2);
+        self.starve_paths = true;
+        while let Some(result) = self.step(&mut random) {
+            result.unwrap();
+        }
+        self.starve_paths = false;
+    }
+
+    /// Runs the first operation that waits, which is of that name, and delivers its completion.
+    pub fn run_first(&mut self, name: &str) {
+        self.submitted.append(&mut self.out);
+        let Submission { token, op } = self.submitted.remove(0);
+        assert_eq!(op.name(), name);
+        let result = self.disk.execute(&op);
+        self.log.on_completion(Completion { token, result }, &mut self.out).unwrap();
+    }
+
+    /// Names of the operations that wait.
+    pub fn waiting(&mut self) -> Vec<&'static str> {
+        self.submitted.append(&mut self.out);
+        self.submitted.iter().map(|submission| submission.op.name()).collect()
+    }
+
     /// Indexes of submissions with nothing before them in any of their lanes.
     fn ready(&self) -> Vec<usize> {
         let mut taken = BTreeSet::new();
@@ -139,9 +170,11 @@ impl Rig {
 
     pub fn settle(&mut self) {
         let mut random = Random(1);
+        let starved = std::mem::take(&mut self.starve_paths);
         while let Some(result) = self.step(&mut random) {
             result.unwrap();
         }
+        self.starve_paths = starved;
     }
 
     /// Drops the log; what was submitted but not executed never happens.

@@ -150,8 +150,9 @@ fn rising<T: Copy + PartialEq>(
     let mut ended = false;
     for (index, entry) in entries.enumerate() {
         let good = match out.last() {
-            // Also at the start: an index of nothing but zeros is an empty one. A real first
-            // entry of all zeros says what an empty index says.
+            // Timestamp 0 at the first offset is all zeros and real, but says no more than an
+            // empty index does.
+            None if entry == zero && index == 0 => continue,
             _ if entry == zero => {
                 ended = true;
                 true
@@ -196,6 +197,9 @@ mod tests {
         let bytes = late.to_bytes();
         assert_eq!(bytes, [0, 0, 1, 0xa1, 0xfd, 0x27, 0x65, 0xbd, 0, 0, 0, 3]);
         assert_eq!(TimeIndexEntry::parse_file(&bytes).unwrap(), [late]);
+        let zero = TimeIndexEntry { timestamp: 0, relative_offset: 0 };
+        let file = [zero.to_bytes(), bytes, [0; 12]].concat();
+        assert_eq!(TimeIndexEntry::parse_file(&file).unwrap(), [late], "timestamp 0 is legal");
         let early = TimeIndexEntry { timestamp: 5, relative_offset: 4 };
         let file = [bytes, early.to_bytes()].concat();
         assert!(TimeIndexEntry::parse_file(&file).is_err());
