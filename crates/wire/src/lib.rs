@@ -1,7 +1,7 @@
 //! The bytes of Apache Kafka's protocol and files, and nothing above them.
 //!
-//! Owns: the primitive encodings ([`read`], [`write`]), ids ([`Uuid`]), the protocol's error codes
-//! ([`ErrorCode`]), record batches ([`batch`], [`record`], [`compress`]) and the small
+//! Owns: the primitive encodings ([`mod@read`], [`mod@write`]), ids ([`Uuid`]), the protocol's
+//! error codes ([`ErrorCode`]), record batches ([`batch`], [`record`], [`compress`]) and the small
 //! files beside a log ([`files`]).
 //!
 //! Invariants:
@@ -13,8 +13,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod batch;
+pub mod compress;
+pub mod crc32c;
 pub mod error_code;
+pub mod files;
 pub mod read;
+pub mod record;
 pub mod uuid;
 pub mod write;
 

@@ -1,0 +1,310 @@
+//! What all records up to an offset add up to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wire::Uuid;
+
+use crate::Record;
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicImage {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id, never used again for another topic.
+    pub id: Uuid,
+    /// By partition index, dense from 0.
+    pub partitions: Vec<PartitionImage>,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartitionImage {
+    /// Brokers that hold it, preferred leader first.
+    pub replicas: Vec<i32>,
+    /// Those of them in sync.
+    pub isr: Vec<i32>,
+    /// The leader; -1 if there is none.
+    pub leader: i32,
+    /// Raised with each leader.
+    pub leader_epoch: i32,
+    /// Raised with each change.
+    pub partition_epoch: i32,
+    /// The log directory of each replica (KIP-858).
+    pub directories: Vec<Uuid>,
+    /// Eligible leader replicas (KIP-966).
+    pub elr: Vec<i32>,
+    /// The last known ELR (KIP-966).
+    pub last_known_elr: Vec<i32>,
+    /// Being removed by a reassignment.
+    pub removing: Vec<i32>,
+    /// Being added by a reassignment.
+    pub adding: Vec<i32>,
+}
+
+/// One registered broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerImage {
+    /// Its registration as it was written.
+    pub registration: messages::RegisterBrokerRecord,
+    /// It may not lead.
+    pub fenced: bool,
+}
+
+/// The whole state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Topics by id.
+    pub topics: BTreeMap<Uuid, TopicImage>,
+    /// Topic ids by name.
+    pub topic_ids: BTreeMap<Arc<str>, Uuid>,
+    /// Overrides by (resource type, resource name), then key.
+    pub configs: BTreeMap<(i8, String), BTreeMap<String, String>>,
+    /// Brokers by id.
+    pub brokers: BTreeMap<i32, BrokerImage>,
+    /// Finalized feature levels by name.
+    pub features: BTreeMap<String, i16>,
+    /// The first producer id not handed out yet.
+    pub next_producer_id: i64,
+}
+
+/// Resource types of configuration records.
+pub mod resource {
+    /// A topic.
+    pub const TOPIC: i8 = 2;
+    /// A broker; the empty name is the default of all.
+    pub const BROKER: i8 = 4;
+}
+
+/// A record that contradicts what was replayed before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction(pub String);
+
+impl std::fmt::Display for Contradiction {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "the metadata log contradicts itself: {}", self.0)
+    }
+}
+
+impl std::error::Error for Contradiction {}
+
+impl Image {
+    /// The topic of that name.
+    pub fn topic(&self, name: &str) -> Option<&TopicImage> {
+        self.topic_ids.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// A topic's overrides.
+    pub fn topic_overrides(&self, name: &str) -> BTreeMap<String, String> {
+        self.configs.get(&(resource::TOPIC, name.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// Applies one record.
+    ///
+    /// # Errors
+    /// A record about something that is not there. Nothing was changed then, and the node must
+    /// stop: its metadata can't be trusted.
+    pub fn replay(&mut self, record: &Record) -> Result<(), Contradiction> {
+        match record {
+            Record::Topic(topic) => {
+                let name: Arc<str> = topic.name.as_str().into();
+                self.topic_ids.insert(name.clone(), topic.topic_id);
+                self.topics.insert(
+                    topic.topic_id,
+                    TopicImage { name, id: topic.topic_id, partitions: Vec::new() },
+                );
+            }
+            Record::Partition(partition) => self.replay_partition(partition)?,
+            Record::PartitionChange(change) => self.replay_partition_change(change)?,
+            Record::RemoveTopic(removed) => {
+                let topic = self
+                    .topics
+                    .remove(&removed.topic_id)
+                    .ok_or_else(|| missing_topic(removed.topic_id))?;
+                // A topic of the same name may have been created since.
+                if self.topic_ids.get(&topic.name) == Some(&removed.topic_id) {
+                    self.topic_ids.remove(&topic.name);
+                }
+                self.configs.remove(&(resource::TOPIC, topic.name.to_string()));
+            }
+            Record::Config(config) => {
+                let resource = (config.resource_type, config.resource_name.clone());
+                match &config.value {
+                    Some(value) => {
+                        let values = self.configs.entry(resource).or_default();
+                        values.insert(config.name.clone(), value.clone());
+                    }
+                    None => {
+                        if let Some(values) = self.configs.get_mut(&resource) {
+                            values.remove(&config.name);
+                            if values.is_empty() {
+                                self.configs.remove(&resource);
+                            }
+                        }
+                    }
+                }
+            }
+            Record::RegisterBroker(registration) => {
+                self.brokers.insert(
+                    registration.broker_id,
+                    BrokerImage { fenced: registration.fenced, registration: registration.clone() },
+                );
+            }
+            Record::UnregisterBroker(gone) => {
+                self.brokers.remove(&gone.broker_id);
+            }
+            Record::FenceBroker(fence) => self.broker(fence.id)?.fenced = true,
+            Record::UnfenceBroker(unfence) => self.broker(unfence.id)?.fenced = false,
+            Record::BrokerRegistrationChange(change) => {
+                let broker = self.broker(change.broker_id)?;
+                if change.fenced != 0 {
+                    broker.fenced = change.fenced > 0;
+                }
+            }
+            Record::FeatureLevel(feature) => {
+                if feature.feature_level == 0 {
+                    self.features.remove(&feature.name);
+                } else {
+                    self.features.insert(feature.name.clone(), feature.feature_level);
+                }
+            }
+            Record::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
+            // Kept in the log for the day their subject is built; none changes what is above.
+            Record::DelegationToken(_)
+            | Record::UserScramCredential(_)
+            | Record::ClientQuota(_)
+            | Record::AccessControlEntry(_)
+            | Record::RemoveAccessControlEntry(_)
+            | Record::NoOp(_)
+            | Record::ZkMigrationState(_)
+            | Record::RemoveUserScramCredential(_)
+            | Record::BeginTransaction(_)
+            | Record::EndTransaction(_)
+            | Record::AbortTransaction(_)
+            | Record::RemoveDelegationToken(_)
+            | Record::RegisterController(_)
+            | Record::ClearElr(_)
+            | Record::UnregisterController(_) => {}
+        }
+        Ok(())
+    }
+
+    fn broker(&mut self, id: i32) -> Result<&mut BrokerImage, Contradiction> {
+        self.brokers.get_mut(&id).ok_or_else(|| Contradiction(format!("no broker {id}")))
+    }
+
+    fn replay_partition(
+        &mut self,
+        record: &messages::PartitionRecord,
+    ) -> Result<(), Contradiction> {
+        let topic =
+            self.topics.get_mut(&record.topic_id).ok_or_else(|| missing_topic(record.topic_id))?;
+        let image = PartitionImage {
+            replicas: record.replicas.clone(),
+            isr: record.isr.clone(),
+            leader: record.leader,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+            directories: record.directories.clone(),
+            elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
+            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
+            removing: record.removing_replicas.clone(),
+            adding: record.adding_replicas.clone(),
+        };
+        let index = record.partition_id as usize;
+        if index == topic.partitions.len() {
+            topic.partitions.push(image);
+        } else if let Some(place) = topic.partitions.get_mut(index) {
+            *place = image;
+        } else {
+            return Err(Contradiction(format!(
+                "partition {} of topic {} comes before partition {}",
+                record.partition_id,
+                topic.name,
+                topic.partitions.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn replay_partition_change(
+        &mut self,
+        change: &messages::PartitionChangeRecord,
+    ) -> Result<(), Contradiction> {
+        let topic =
+            self.topics.get_mut(&change.topic_id).ok_or_else(|| missing_topic(change.topic_id))?;
+        let partition = topic
+            .partitions
+            .get_mut(change.partition_id as usize)
+            .ok_or_else(|| Contradiction(format!("no partition {}", change.partition_id)))?;
+        let set = |place: &mut Vec<i32>, value: &Option<Vec<i32>>| {
+            if let Some(value) = value {
+                place.clone_from(value);
+            }
+        };
+        set(&mut partition.isr, &change.isr);
+        set(&mut partition.replicas, &change.replicas);
+        set(&mut partition.removing, &change.removing_replicas);
+        set(&mut partition.adding, &change.adding_replicas);
+        set(&mut partition.elr, &change.eligible_leader_replicas);
+        set(&mut partition.last_known_elr, &change.last_known_elr);
+        if let Some(directories) = &change.directories {
+            partition.directories.clone_from(directories);
+        }
+        if change.leader != LEADER_UNCHANGED {
+            partition.leader = change.leader;
+            // Also when it names the same leader: that is how a new epoch is forced.
+            partition.leader_epoch += 1;
+        }
+        partition.partition_epoch += 1;
+        Ok(())
+    }
+}
+
+fn missing_topic(id: Uuid) -> Contradiction {
+    Contradiction(format!("no topic with id {id}"))
+}
+
+/// `PartitionChangeRecord.leader` where the leader stays.
+const LEADER_UNCHANGED: i32 = -2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use messages::{PartitionChangeRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
+
+    fn topic(name: &str, id: u128) -> Record {
+        Record::Topic(TopicRecord { name: name.into(), topic_id: Uuid(id), ..Default::default() })
+    }
+
+    #[test]
+    fn a_recreated_topic_outlives_the_removal_of_its_predecessor() {
+        let mut image = Image::default();
+        image.replay(&topic("t", 200)).unwrap();
+        image.replay(&topic("t", 201)).unwrap();
+        let gone = RemoveTopicRecord { topic_id: Uuid(200), ..Default::default() };
+        image.replay(&Record::RemoveTopic(gone)).unwrap();
+        assert_eq!(image.topic("t").unwrap().id, Uuid(201));
+    }
+
+    #[test]
+    fn partition_changes_raise_epochs_and_need_their_topic() {
+        let mut image = Image::default();
+        image.replay(&topic("t", 200)).unwrap();
+        let partition = PartitionRecord { topic_id: Uuid(200), leader: 1, ..Default::default() };
+        image.replay(&Record::Partition(partition)).unwrap();
+        let mut change = PartitionChangeRecord {
+            topic_id: Uuid(200),
+            leader: LEADER_UNCHANGED,
+            ..Default::default()
+        };
+        image.replay(&Record::PartitionChange(change.clone())).unwrap();
+        change.leader = 1;
+        image.replay(&Record::PartitionChange(change.clone())).unwrap();
+        let found = &image.topic("t").unwrap().partitions[0];
+        assert_eq!((found.leader_epoch, found.partition_epoch), (1, 2));
+        change.topic_id = Uuid(300);
+        assert!(image.replay(&Record::PartitionChange(change)).is_err());
+    }
+}
