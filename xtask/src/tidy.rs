@@ -203,6 +203,7 @@ fn manifest(file: &File, report: Report<'_>) {
         }
         let Some(owner) = owner.filter(|_| section.contains("dependencies")) else { continue };
         let name = key.trim().split('.').next().unwrap_or_default();
+        let name = name.strip_prefix("ottla_").or(name.strip_prefix("ottla-")).unwrap_or(name);
         let wrong = match (rank(name), rank(owner)) {
             (Some(_), None) => SIM_NEVER.contains(&name),
             (Some(below), Some(above)) => below >= above,
@@ -384,6 +385,7 @@ mod tests {
         let upward = "[dependencies]\nserver.workspace = true\n";
         finds("crates/log/Cargo.toml", upward, "2: log must not depend on server");
         finds("crates/log/Cargo.toml", "[dev-dependencies]\nraft = {}\n", "2: log must not");
+        finds("crates/wire/Cargo.toml", "[dependencies]\nottla_log = {}\n", "2: wire must not");
         finds("crates/sim/Cargo.toml", upward, "2: sim must not depend on server");
         finds("crates/log/Cargo.toml", "[dependencies]\nsim.workspace = true\n", "on sim");
         finds("crates/log/Cargo.toml", "[dependencies]\nharness = {}\n", "on harness");

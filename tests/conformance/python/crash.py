@@ -21,6 +21,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PARTITIONS = 3
+# Records each second.
+RATE = 2000
 DEADLINE_S = 120
 
 
@@ -55,9 +57,11 @@ def produce(options):
 
     rng = random.Random(options.topic)
     sequence = [0] * PARTITIONS
+    start = time.monotonic()
     while not select.select([sys.stdin], [], [], 0)[0] and not fatal:
-        # Few in flight: each acknowledgement is one chance to be wrong at the crash.
-        while len(producer) > 500:
+        # Few in flight: each acknowledgement is one chance to be wrong at the crash. And not too
+        # fast, or else reading everything again takes longer each round.
+        while len(producer) > 500 or sum(sequence) > RATE * (time.monotonic() - start):
             producer.poll(0.01)
             if fatal or select.select([sys.stdin], [], [], 0)[0]:
                 break

@@ -109,7 +109,7 @@ fn crash_rounds(test: &str, flags: &[&str]) {
         // Records written meanwhile are no concern of this check, but what they follow is.
         let copy = directory.path().join("acks-so-far");
         fs::copy(&acks, &copy).expect("a copy of the acknowledgements");
-        script(&python, "crash.py", "verify", &node, "crash", &copy, &[]);
+        script(&python, "crash.py", "verify", &node, "crash", &copy, flags);
     }
     producer.finish();
     script(&python, "crash.py", "verify", &node, "crash", &acks, flags);
