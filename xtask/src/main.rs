@@ -1,11 +1,11 @@
 //! Development commands of Ottla: `cargo xtask COMMAND`.
-
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
 mod codegen;
 mod codegen_schema;
 mod schema;
 mod schemas;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("schemas") => schemas::run(&args[1..]),
         Some("codegen") => codegen::run(&args[1..]),
+        Some("tidy") => tidy::run(&args[1..]),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -27,4 +28,5 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   schemas DIR...    write crates/messages/schema from the JSON schemas unpacked in DIR...
-  codegen [--check] write crates/messages/src/generated from crates/messages/schema";
+  codegen [--check] write crates/messages/src/generated from crates/messages/schema
+  tidy              check the conventions that a program can check";

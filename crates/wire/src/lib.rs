@@ -1,7 +1,7 @@
 //! The bytes of Apache Kafka's protocol and files, and nothing above them.
 //!
-//! Owns: the primitive encodings ([`read`], [`write`]), ids ([`Uuid`]), the protocol's error codes
-//! ([`ErrorCode`]), record batches ([`batch`], [`record`], [`compress`]) and the small
+//! Owns: the primitive encodings ([`mod@read`], [`mod@write`]), ids ([`Uuid`]), the protocol's
+//! error codes ([`ErrorCode`]), record batches ([`batch`], [`record`], [`compress`]) and the small
 //! files beside a log ([`files`]).
 //!
 //! Invariants:

@@ -7,8 +7,10 @@
 //!   line that starts with `skipped:`, which `./test` counts.
 
 pub mod command;
+pub mod node;
 
 pub use command::{Finished, run};
+pub use node::{Node, wait_until};
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,6 +20,27 @@ pub fn root() -> PathBuf {
     // This crate is `tests/harness`.
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
+
+/// The interpreter of the Python environment with the foreign clients; `None` means skip `test`.
+///
+/// # Panics
+/// Where `CI=true` and it can't be made.
+pub fn python(test: &str) -> Option<PathBuf> {
+    if !have(test, &["python3"]) {
+        return None;
+    }
+    let script = root().join("tests/conformance/python/env");
+    let made = run(&mut std::process::Command::new(script), DOWNLOAD);
+    if made.code == Some(0) {
+        return Some(made.stdout.trim().into());
+    }
+    let why = made.stderr.lines().last().unwrap_or("unknown");
+    skip(test, &format!("no Python environment: {why}"));
+    None
+}
+
+/// Covers downloads on the first run.
+pub const DOWNLOAD: std::time::Duration = std::time::Duration::from_secs(1500);
 
 /// True if every program is on the path; otherwise fails in CI or says that `test` is skipped.
 pub fn have(test: &str, programs: &[&str]) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! The Java side (`java/src`) is told how many cases to draw and never what we support, so a
 //! message or version that we lack fails here.
+#![allow(clippy::print_stdout, reason = "the counts belong into the test's output")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
