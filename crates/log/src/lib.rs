@@ -38,4 +38,4 @@ pub use log::{Log, Progress};
 pub use open::{OpenMode, RecoveryReport, Truncated};
 pub use producers::Producers;
 pub use read::{OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
-pub use validate::{ValidateConfig, Validated, validate};
+pub use validate::{ValidateConfig, Validated, inspect, validate};

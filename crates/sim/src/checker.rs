@@ -57,7 +57,12 @@ impl Checker {
     ///
     /// # Errors
     /// Something else was promised there.
-    pub fn acknowledged(&mut self, partition: i32, offset: i64, letter: Letter) -> Result<(), String> {
+    pub fn acknowledged(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        letter: Letter,
+    ) -> Result<(), String> {
         self.acknowledged += 1;
         self.promise(partition, offset, letter, "acknowledged")
     }

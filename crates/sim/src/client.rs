@@ -179,7 +179,11 @@ impl Producer {
         let partition = random.below(PARTITIONS as u64) as i32;
         let count = 1 + random.below(4) as u32;
         let letters: Vec<Letter> = (0..count)
-            .map(|index| Letter { from: self.id, number: self.next_number + index, once: self.once })
+            .map(|index| Letter {
+                from: self.id,
+                number: self.next_number + index,
+                once: self.once,
+            })
             .collect();
         self.next_number += count;
         let sequence = &mut self.next_sequence[partition as usize];
@@ -197,7 +201,12 @@ impl Producer {
         let options = BatchOptions { leader_epoch: -1, producer, ..Default::default() };
         let mut batch = BatchBuilder::new(options);
         for letter in &sent.letters {
-            batch.push(1_800_000_000_000 + i64::from(letter.number), None, Some(&letter.to_bytes()), &[]);
+            batch.push(
+                1_800_000_000_000 + i64::from(letter.number),
+                None,
+                Some(&letter.to_bytes()),
+                &[],
+            );
         }
         let records = batch.build().map_err(|error| error.to_string())?;
         let message = ProduceRequest {
@@ -341,18 +350,15 @@ impl Consumer {
     ///
     /// # Errors
     /// A promise broken, or an answer that makes no sense.
-    pub fn answered(
-        &mut self,
-        frame: Bytes,
-        checker: &mut Checker,
-    ) -> Result<Vec<Letter>, String> {
+    pub fn answered(&mut self, frame: Bytes, checker: &mut Checker) -> Result<Vec<Letter>, String> {
         let (correlation, asked) = self.under_way.take().ok_or("C6: an answer to nothing")?;
         let message: FetchResponse = response(frame, self.version, correlation)?;
         if message.error_code != 0 {
             return Err(format!("fetch answered with error {}", message.error_code));
         }
         if self.with_session {
-            self.session = (message.session_id, if message.session_id == 0 { 0 } else { self.session.1 + 1 });
+            self.session =
+                (message.session_id, if message.session_id == 0 { 0 } else { self.session.1 + 1 });
         }
         let mut letters = Vec::new();
         let answers = message.responses.iter().flat_map(|topic| &topic.partitions);

@@ -79,12 +79,7 @@ fn may_overtake(op: &Op) -> bool {
     matches!(op, Op::Write { .. } | Op::Sync { .. })
 }
 
-fn advance(
-    lane: Lane,
-    state: &mut LaneState,
-    disk: &MemDisk,
-    random: &mut Random,
-) -> Vec<Started> {
+fn advance(lane: Lane, state: &mut LaneState, disk: &MemDisk, random: &mut Random) -> Vec<Started> {
     let mut out = Vec::new();
     while let Some(front) = state.queue.front() {
         let must_wait = if may_overtake(&front.op) { 0 } else { state.shared };

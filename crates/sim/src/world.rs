@@ -311,7 +311,11 @@ impl<'a> World<'a> {
                     log.start(),
                     log.end(),
                     log.segment_bases(),
-                    log.producers().entries().iter().map(|p| (p.producer_id, p.last_sequence, p.last_offset)).collect::<Vec<_>>()
+                    log.producers()
+                        .entries()
+                        .iter()
+                        .map(|p| (p.producer_id, p.last_sequence, p.last_offset))
+                        .collect::<Vec<_>>()
                 ));
             }
         }
@@ -412,8 +416,7 @@ impl<'a> World<'a> {
         for effect in effects {
             match effect {
                 Effect::Disk(lane, submission) => {
-                    let started =
-                        self.lanes.submit(lane, submission, &self.disk, &mut self.random);
+                    let started = self.lanes.submit(lane, submission, &self.disk, &mut self.random);
                     self.schedule(started);
                 }
                 Effect::Reply(reply) => self.reply(reply)?,

@@ -7,19 +7,52 @@
 
 use messages::produce_request::PartitionProduceData;
 use messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
-use messages::{ProduceRequest, ProduceResponse};
+use messages::{ApiKey, ProduceRequest, ProduceResponse};
+use ottla_log::AppendError;
 use wire::{Bytes, ErrorCode};
 
+use crate::api::Api;
 use crate::api::metadata::is_internal;
-use crate::api::{Api, api};
 use crate::event::{Call, Effect, Now};
 use crate::node::{Node, PendingProduce};
 use crate::reply::Body;
 
 /// The entry in the list of APIs.
-pub const API: Api = Api { advertised_from: 0, ..api!(Produce, 3..=13, ProduceRequest, handle) };
+pub const API: Api = Api {
+    key: ApiKey::Produce,
+    versions: (3, 13),
+    advertised_from: 0,
+    prepare: |reader, version| {
+        let request = ProduceRequest::decode(reader, version)?;
+        let verdicts = inspect(&request);
+        Ok(Box::new(move |node, call, now, out| {
+            handle(node, call, request, verdicts, now, out);
+        }))
+    },
+};
 
-fn handle(node: &mut Node, call: Call, request: ProduceRequest, now: Now, out: &mut Vec<Effect>) {
+/// What is wrong with the records of each partition, in the order of the request.
+type Verdicts = std::vec::IntoIter<Result<(), AppendError>>;
+
+/// Opens and walks all records: on the connection's thread, because it is what costs most and
+/// needs nothing of the node.
+fn inspect(request: &ProduceRequest) -> Verdicts {
+    let verdict = |data: &PartitionProduceData| match &data.records {
+        Some(records) => ottla_log::inspect(records, OPENED_MAX),
+        None => Ok(()),
+    };
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.map(verdict).collect::<Vec<_>>().into_iter()
+}
+
+fn handle(
+    node: &mut Node,
+    call: Call,
+    request: ProduceRequest,
+    mut verdicts: Verdicts,
+    now: Now,
+    out: &mut Vec<Effect>,
+) {
     let by_id = call.version >= 13;
     let acks = request.acks;
     let mut response = ProduceResponse::default();
@@ -37,12 +70,16 @@ fn handle(node: &mut Node, call: Call, request: ProduceRequest, now: Now, out: &
         };
         for data in topic.partition_data {
             let mut answer = PartitionProduceResponse { index: data.index, ..blank() };
+            let verdict = verdicts.next().unwrap_or(Ok(()));
             let place = (response.responses.len(), answers.partition_responses.len());
             let outcome = match &name {
                 None => Err(Refused(ErrorCode::UNKNOWN_TOPIC_ID, None)),
                 Some(_) if request.transactional_id.is_some() => {
                     // No transaction can be open; a final error stops the producer at once.
                     Err(Refused(ErrorCode::INVALID_TXN_STATE, None))
+                }
+                Some(_) if let Err(error) = &verdict => {
+                    Err(Refused(ErrorCode(error.code()), Some(error.to_string())))
                 }
                 Some(name) => append(node, name, data, acks, call.version >= 7, now, out),
             };
@@ -136,3 +173,7 @@ fn append(
         })
         .map_err(|(code, message)| Refused(code, message))
 }
+
+/// No batch may be larger when opened: half of what `max.decompressed.message.bytes` could allow
+/// would already be more than the node can hold for several connections.
+const OPENED_MAX: usize = 256 << 20;
