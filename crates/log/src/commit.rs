@@ -361,9 +361,11 @@ impl Commit {
     }
 }
 
-/// True if the file is not yet synced to the end it was rolled at.
+/// True if the file is not yet synced to the end it was rolled at. A truncation may have made
+/// it the active one again; then there is no end to wait for.
 fn is_waited_for(files: &VecDeque<Dirty>, file: FileId) -> bool {
-    files.iter().any(|dirty| dirty.file == file && !dirty.is_done())
+    let waited = |dirty: &Dirty| dirty.rolled_end.is_some() && !dirty.is_done();
+    files.iter().any(|dirty| dirty.file == file && waited(dirty))
 }
 
 impl Dirty {

@@ -184,9 +184,9 @@ impl Log {
 
     /// Empties the log, which then begins and ends at `offset`: a replica too far behind, or
     /// with nothing in common with its leader. False, and nothing done, while writes are in
-    /// flight.
+    /// flight or if the log is offline.
     pub fn reset_to(&mut self, offset: i64, out: &mut Vec<Submission>) -> bool {
-        if self.commit.has_writes_in_flight() {
+        if self.commit.has_writes_in_flight() || self.commit.offline().is_some() {
             return false;
         }
         let removed: Vec<Segment> = std::mem::take(&mut self.segments);

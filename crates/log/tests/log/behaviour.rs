@@ -342,6 +342,23 @@ fn truncation_forgets_epochs_producers_and_later_segments() {
 }
 
 #[test]
+fn a_log_that_was_reset_begins_anew_where_it_was_told() {
+    let mut rig = filled(8);
+    rig.append_values(1, &["in flight"]);
+    assert!(!rig.log.reset_to(500, &mut rig.out));
+    rig.settle();
+    assert!(rig.log.reset_to(500, &mut rig.out));
+    assert_eq!((rig.log.start(), rig.log.end(), rig.log.flushed()), (500, 500, 500));
+    assert_eq!(rig.append_values(1, &["new"]).first_offset, 500);
+    rig.settle();
+    assert_eq!((rig.log.flushed(), rig.log.segment_bases()), (501, vec![500]));
+    let mut random = Random(5);
+    rig.disk.crash(&mut |bound| random.below(bound));
+    rig.reopen(OpenMode { clean: false, recovery_point: 501 }, None).unwrap();
+    assert_eq!((rig.log.start(), rig.log.end()), (500, 501));
+}
+
+#[test]
 fn leftovers_of_interrupted_work_are_finished_or_removed() {
     let rig = filled(1);
     let content = rig.disk.content(&log_file(0)).unwrap();
