@@ -56,6 +56,8 @@ pub enum Event {
     Completed(Lane, Completion),
     /// A deadline passed.
     Ticked,
+    /// No requests come any more.
+    Stopping,
 }
 
 /// An order.

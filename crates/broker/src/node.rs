@@ -158,6 +158,7 @@ impl Node {
             Event::Disconnected(conn) => self.disconnect(conn),
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
             Event::Ticked => {}
+            Event::Stopping => self.answer_fetches(out),
         }
         self.expire(now, out);
         if now.steady_ms >= self.next_checkpoint_ms {
@@ -388,6 +389,7 @@ impl Node {
     fn complete(&mut self, lane: Lane, completion: Completion, now: Now, out: &mut Vec<Effect>) {
         if lane == CHECKPOINT_LANE {
             if let Err(error) = completion.result {
+                self.checkpointed.clear();
                 out.push(Effect::Warn(format!("checkpoint not written: {error}")));
             }
             return;
@@ -457,6 +459,10 @@ impl Node {
             let Some(Waiting::Produce(pending, waits)) = self.waiting.get_mut(&id) else {
                 continue;
             };
+            // What is durable by now keeps its offset.
+            waits.retain(|(other, offset, _)| {
+                self.partitions.get(other).is_some_and(|p| p.high_watermark < *offset)
+            });
             refuse(pending, waits, Some(lane), ErrorCode::KAFKA_STORAGE_ERROR);
             waits.retain(|(other, ..)| *other != lane);
             pending.outstanding = waits.len();
@@ -515,6 +521,15 @@ impl Node {
                 refuse(pending, waits, None, ErrorCode::REQUEST_TIMED_OUT);
             }
             self.deadlines.remove(&(deadline, id));
+            self.finish(id, out);
+        }
+    }
+
+    fn answer_fetches(&mut self, out: &mut Vec<Effect>) {
+        let is_fetch = |waiting: &Waiting| matches!(waiting, Waiting::Fetch(..));
+        let parked: Vec<u64> =
+            self.waiting.iter().filter(|(_, w)| is_fetch(w)).map(|(id, _)| *id).collect();
+        for id in parked {
             self.finish(id, out);
         }
     }
@@ -621,15 +636,21 @@ impl Node {
 
     /// How far each log is durable.
     pub fn recovery_points(&self) -> Vec<OffsetEntry> {
-        self.partitions
-            .values()
-            .filter(|partition| partition.log.flushed() > 0)
-            .map(|partition| OffsetEntry {
-                topic: partition.topic.to_string(),
-                partition: partition.index,
-                offset: partition.log.flushed(),
-            })
-            .collect()
+        // The metadata log's own, so that damage in what was committed is never cut off as a tail.
+        let metadata = OffsetEntry {
+            topic: "__cluster_metadata".to_owned(),
+            partition: 0,
+            offset: self.metadata.log.recovery_point(),
+        };
+        let partitions =
+            self.partitions.values().filter(|partition| partition.log.recovery_point() > 0).map(
+                |partition| OffsetEntry {
+                    topic: partition.topic.to_string(),
+                    partition: partition.index,
+                    offset: partition.log.recovery_point(),
+                },
+            );
+        std::iter::once(metadata).chain(partitions).collect()
     }
 }
 

@@ -39,9 +39,53 @@ pub type Wants = Vec<(TopicRef, i32, Want)>;
 #[derive(Debug)]
 struct Session {
     epoch: i32,
-    wants: Wants,
+    /// By turn: those answered last come last.
+    wants: BTreeMap<u64, (TopicRef, i32, Want)>,
+    turns: BTreeMap<(TopicRef, i32), u64>,
+    next_turn: u64,
     last_used_ms: i64,
     by_id: bool,
+}
+
+impl Session {
+    fn new(wants: &Wants, by_id: bool, now_ms: i64) -> Self {
+        let mut session = Self {
+            epoch: 1,
+            wants: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            next_turn: 0,
+            last_used_ms: now_ms,
+            by_id,
+        };
+        wants.iter().for_each(|(topic, index, want)| session.want(topic, *index, want.clone()));
+        session
+    }
+
+    /// Adds a partition, or takes over what is new about one that is there.
+    fn want(&mut self, topic: &TopicRef, index: i32, want: Want) {
+        let key = (topic.clone(), index);
+        if let Some((_, _, known)) = self.turns.get(&key).and_then(|at| self.wants.get_mut(at)) {
+            *known = Want {
+                told_high_watermark: known.told_high_watermark,
+                told_log_start: known.told_log_start,
+                ..want
+            };
+            return;
+        }
+        self.turns.insert(key, self.next_turn);
+        self.wants.insert(self.next_turn, (topic.clone(), index, want));
+        self.next_turn += 1;
+    }
+
+    fn forget(&mut self, topic: &TopicRef, index: i32) {
+        if let Some(turn) = self.turns.remove(&(topic.clone(), index)) {
+            self.wants.remove(&turn);
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        self.wants.values().cloned().collect()
+    }
 }
 
 /// All sessions of a node.
@@ -104,23 +148,17 @@ impl Sessions {
         session.last_used_ms = now_ms;
         for forgotten in &request.forgotten_topics_data {
             let topic = topic_ref(by_id, &forgotten.topic, forgotten.topic_id);
-            session
-                .wants
-                .retain(|(name, index, _)| *name != topic || !forgotten.partitions.contains(index));
+            forgotten.partitions.iter().for_each(|index| session.forget(&topic, *index));
         }
         for (topic, index, want) in wants_of(&request.topics, by_id) {
-            match session.wants.iter_mut().find(|(t, i, _)| *t == topic && *i == index) {
-                Some((_, _, known)) => {
-                    *known = Want {
-                        told_high_watermark: known.told_high_watermark,
-                        told_log_start: known.told_log_start,
-                        ..want
-                    };
-                }
-                None => session.wants.push((topic, index, want)),
-            }
+            session.want(&topic, index, want);
         }
-        Ok((Scope { session: request.session_id, incremental: true }, session.wants.clone()))
+        if session.wants.len() > PARTITIONS_MAX {
+            // Too much to be kept: the client is told to begin again, and gets no session then.
+            self.sessions.remove(&request.session_id);
+            return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        }
+        Ok((Scope { session: request.session_id, incremental: true }, session.wants()))
     }
 
     /// Remembers what a consumer was told, and moves answered partitions behind the others, so
@@ -128,24 +166,24 @@ impl Sessions {
     pub fn told(&mut self, session: i32, answered: &[(TopicRef, i32, i64, i64, bool)]) {
         let Some(session) = self.sessions.get_mut(&session) else { return };
         for (topic, index, high_watermark, log_start, had_data) in answered {
-            let Some(at) = session.wants.iter().position(|(t, i, _)| t == topic && i == index)
-            else {
-                continue;
-            };
-            let mut entry = session.wants.remove(at);
+            let Some(turn) = session.turns.get_mut(&(topic.clone(), *index)) else { continue };
+            let Some(mut entry) = session.wants.remove(turn) else { continue };
             entry.2.told_high_watermark = *high_watermark;
             entry.2.told_log_start = *log_start;
             if *had_data {
-                session.wants.push(entry);
-            } else {
-                session.wants.insert(at, entry);
+                *turn = session.next_turn;
+                session.next_turn += 1;
             }
+            session.wants.insert(*turn, entry);
         }
     }
 
     /// Opens a session, evicting the one unused for longest if there is no room and it has been
     /// idle for two minutes; 0 if none could be opened.
     fn open(&mut self, fresh: i32, wants: &Wants, by_id: bool, now_ms: i64) -> i32 {
+        if wants.len() > PARTITIONS_MAX {
+            return 0;
+        }
         if self.sessions.len() >= self.slots {
             let oldest = self
                 .sessions
@@ -163,8 +201,7 @@ impl Sessions {
         if self.sessions.contains_key(&id) {
             return 0;
         }
-        let session = Session { epoch: 1, wants: wants.clone(), last_used_ms: now_ms, by_id };
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Session::new(wants, by_id, now_ms));
         id
     }
 }
@@ -195,6 +232,8 @@ fn wants_of(topics: &[FetchTopic], by_id: bool) -> Wants {
 const EPOCH_NONE: i32 = -1;
 /// `SessionEpoch` of a fetch that opens a session.
 const EPOCH_FIRST: i32 = 0;
+/// A session with more partitions than this would cost more than it saves.
+const PARTITIONS_MAX: usize = 100_000;
 /// `FetchSessionCache.MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS` of Apache Kafka.
 const EVICT_AFTER_MS: i64 = 120_000;
 

@@ -93,7 +93,7 @@ pub fn identity(
     let content = match disk.read_file(&path) {
         Ok(content) => content,
         Err(error) if error.is_not_found() => {
-            if names.iter().any(|name| name != ".lock") {
+            if !names.iter().all(|name| is_of_formatting(name)) || has_data(disk, dir)? {
                 return Err(StartError(format!(
                     "{}: the directory is not empty and has no meta.properties, so it is not a \
                      data directory; choose another one",
@@ -113,6 +113,22 @@ pub fn identity(
         )));
     }
     Ok(Some(meta))
+}
+
+/// True for what a formatting that was cut short may have left: it is simply done again.
+fn is_of_formatting(name: &str) -> bool {
+    [".lock", "lost+found", "meta.properties.tmp", METADATA_DIR].contains(&name)
+}
+
+/// True if the metadata directory holds more than formatting puts there.
+fn has_data(disk: &dyn Disk, dir: &Path) -> Result<bool, StartError> {
+    match disk.list(&dir.join(METADATA_DIR)) {
+        Ok(names) => {
+            Ok(!names.iter().all(|name| name.ends_with(".checkpoint") || name.ends_with(".tmp")))
+        }
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes an empty or absent directory a data directory of a cluster of its own.
@@ -137,6 +153,10 @@ fn format(disk: &dyn Disk, options: &Options, rng: &mut Rng, now: Now) -> Result
     let path = dir.join("meta.properties");
     disk.execute(&Op::Replace { path, bytes: render_meta(&meta).into() })?;
     disk.execute(&Op::SyncDir { path: dir.clone() })?;
+    // The directory's own name may be new as well.
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.execute(&Op::SyncDir { path: parent.to_owned() })?;
+    }
     Ok(())
 }
 
@@ -222,7 +242,10 @@ fn open_metadata(
     let config = LogConfig { delete: false, ..LogConfig::default() };
     let has_log = disk.list(&path)?.iter().any(|name| name == "partition.metadata");
     let mut log = if has_log {
-        let mode = OpenMode { clean, recovery_point: 0 };
+        let points = read_offsets(disk, &options.log_dir.join(RECOVERY_POINTS))?;
+        let key = ("__cluster_metadata".to_owned(), 0);
+        let recovery_point = points.get(&key).copied().unwrap_or(0);
+        let mode = OpenMode { clean, recovery_point };
         let (log, recovery) = Log::open(disk, &path, config, mode, None, files)?;
         note_cut(report, "__cluster_metadata-0", &recovery);
         log
@@ -313,6 +336,7 @@ fn open_partitions(
     let starts = read_offsets(disk, &dir.join(LOG_STARTS))?;
     let names = disk.list(&dir)?;
     let topics: Vec<_> = node.image.topics.values().cloned().collect();
+    set_strays_aside(disk, node, &names, report)?;
     for topic in topics {
         let config = TopicConfig::new(&node.image.topic_overrides(&topic.name))
             .map_err(|invalid| format!("topic {}: {invalid}", topic.name))?;
@@ -324,7 +348,7 @@ fn open_partitions(
             let name = format!("{}-{index}", topic.name);
             let path = dir.join(&name);
             let key = (topic.name.to_string(), index as i32);
-            let log = if names.contains(&name) {
+            let log = if names.contains(&name) && holds_log(disk, &path)? {
                 let recovery_point = recovery.get(&key).copied().unwrap_or(0);
                 let mode = OpenMode { clean, recovery_point };
                 let start = starts.get(&key).copied();
@@ -332,6 +356,15 @@ fn open_partitions(
                 let (log, recovered) =
                     Log::open(disk, &path, settings, mode, start, &mut node.files)?;
                 note_cut(report, &name, &recovered);
+                if log.topic_id().is_some_and(|id| id != topic.id) {
+                    return Err(StartError(format!(
+                        "{}: partition.metadata names another topic than {}, whose id is {}; move \
+                         the directory away to start without its records",
+                        path.display(),
+                        topic.name,
+                        topic.id
+                    )));
+                }
                 log
             } else {
                 // Created, committed, and killed before the directory was made.
@@ -355,6 +388,37 @@ fn open_partitions(
             });
             report.partitions += 1;
         }
+    }
+    disk.execute(&Op::SyncDir { path: dir })?;
+    Ok(())
+}
+
+/// False for a directory whose making was cut short: nothing was ever appended there.
+fn holds_log(disk: &dyn Disk, path: &Path) -> Result<bool, StartError> {
+    let names = disk.list(path)?;
+    Ok(names.iter().any(|name| name == "partition.metadata" || name.ends_with(".log")))
+}
+
+/// Renames directories of partitions that the metadata does not know, as Apache Kafka does: a topic
+/// of the same name must not begin in another one's files.
+fn set_strays_aside(
+    disk: &dyn Disk,
+    node: &mut Node,
+    names: &[String],
+    report: &mut Report,
+) -> Result<(), StartError> {
+    use metadata::controller::IdSource;
+    for name in names {
+        let Some((topic, index)) = name.rsplit_once('-') else { continue };
+        let Ok(index) = index.parse::<usize>() else { continue };
+        let known = node.image.topic(topic).is_some_and(|topic| index < topic.partitions.len());
+        if known || name == METADATA_DIR {
+            continue;
+        }
+        let aside = format!("{name}.{:032x}-stray", node.rng.next_id().0);
+        let (from, to) = (node.config.log_dir.join(name), node.config.log_dir.join(&aside));
+        disk.execute(&Op::RenameDir { from, to })?;
+        report.cuts.push(format!("{name}: unknown to the metadata, set aside as {aside}"));
     }
     Ok(())
 }
@@ -389,10 +453,17 @@ pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
         let mut submissions = Vec::new();
         partition.log.close(&mut submissions);
         drive(disk, &mut partition.log, submissions)?;
+        if !partition.log.is_closed() {
+            let name = format!("{}-{}", partition.topic, partition.index);
+            return Err(StartError(format!("{name}: operations are still under way")));
+        }
     }
     let mut submissions = Vec::new();
     node.metadata.log.close(&mut submissions);
     drive(disk, &mut node.metadata.log, submissions)?;
+    if !node.metadata.log.is_closed() {
+        return Err(StartError("__cluster_metadata-0: operations are still under way".into()));
+    }
     let starts: Vec<OffsetEntry> = node
         .partitions
         .values()
@@ -404,8 +475,17 @@ pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
         })
         .collect();
     let points = node.recovery_points();
+    let watermarks: Vec<OffsetEntry> = node
+        .partitions
+        .values()
+        .map(|partition| OffsetEntry {
+            topic: partition.topic.to_string(),
+            partition: partition.index,
+            offset: partition.high_watermark,
+        })
+        .collect();
     for (name, entries) in
-        [(RECOVERY_POINTS, &points), (HIGH_WATERMARKS, &points), (LOG_STARTS, &starts)]
+        [(RECOVERY_POINTS, &points), (HIGH_WATERMARKS, &watermarks), (LOG_STARTS, &starts)]
     {
         let bytes = render_offsets(entries).into();
         disk.execute(&Op::Replace { path: dir.join(name), bytes })?;

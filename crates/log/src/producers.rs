@@ -84,7 +84,8 @@ impl Producers {
     /// Forgets producers that wrote nothing for `expiration_ms` and have no open transaction.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
         self.by_id.retain(|_, producer| {
-            producer.txn_first_offset.is_some() || now_ms - producer.timestamp < expiration_ms
+            producer.txn_first_offset.is_some()
+                || now_ms.saturating_sub(producer.timestamp) < expiration_ms
         });
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use messages::create_topics_request::CreatableTopic;
+use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use messages::{
     BrokerRegistrationChangeRecord, ConfigRecord, CreateTopicsRequest, CreateTopicsResponse,
@@ -50,6 +50,7 @@ pub fn create_topics(
     // Names granted to earlier topics of this request collide with later ones too.
     let mut granted: BTreeMap<String, String> = BTreeMap::new();
     let mut answered = BTreeSet::new();
+    let mut budget = Budget { records: RECORDS_MAX, bytes: RECORD_BYTES_MAX };
     for topic in &request.topics {
         if !answered.insert(topic.name.as_str()) {
             continue;
@@ -57,7 +58,7 @@ pub fn create_topics(
         let outcome = if twice.contains(topic.name.as_str()) {
             Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned()))
         } else {
-            plan_topic(image, topic, defaults, &granted)
+            plan_topic(image, topic, defaults, &granted, &mut budget)
         };
         let result = match outcome {
             Ok(plan) => {
@@ -98,6 +99,7 @@ fn plan_topic(
     topic: &CreatableTopic,
     defaults: &Defaults,
     granted: &BTreeMap<String, String>,
+    budget: &mut Budget,
 ) -> Result<Plan, Refusal> {
     check_name(&topic.name)?;
     if image.topic(&topic.name).is_some() {
@@ -118,12 +120,46 @@ fn plan_topic(
     }
     config::topic::validate(&overrides)
         .map_err(|invalid| (ErrorCode::INVALID_CONFIG, invalid.to_string()))?;
+    budget.take(topic, defaults)?;
     let assignments = if topic.assignments.is_empty() {
         place(image, topic, defaults)?
     } else {
         manual(image, topic)?
     };
     Ok(Plan { assignments, overrides })
+}
+
+/// What one request may still write. Its records are one batch, so that they are replayed all or
+/// not at all, and the bound is on what a batch may hold.
+struct Budget {
+    records: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Pays for a topic before anything is built for it.
+    fn take(&mut self, topic: &CreatableTopic, defaults: &Defaults) -> Result<(), Refusal> {
+        let partitions = match (topic.assignments.len(), topic.num_partitions) {
+            (0, -1) => defaults.partitions.max(0) as usize,
+            (0, count) => count.max(0) as usize,
+            (count, _) => count,
+        };
+        let records = 1 + topic.configs.len() + partitions;
+        let config_bytes = |entry: &CreatableTopicConfig| {
+            topic.name.len() + entry.name.len() + entry.value.as_ref().map_or(0, String::len)
+        };
+        let bytes = topic.configs.iter().map(config_bytes).sum::<usize>();
+        match (self.records.checked_sub(records), self.bytes.checked_sub(bytes)) {
+            (Some(records), Some(bytes)) => {
+                *self = Self { records, bytes };
+                Ok(())
+            }
+            _ => {
+                let message = "Excessively large number of partitions per request.";
+                Err((ErrorCode::POLICY_VIOLATION, message.into()))
+            }
+        }
+    }
 }
 
 /// Apache Kafka's rules for topic names.
@@ -196,11 +232,6 @@ fn place(
         }
         count => count,
     };
-    if partitions > PARTITIONS_MAX {
-        let message =
-            format!("Excessively large number of partitions per request: over {PARTITIONS_MAX}");
-        return Err((ErrorCode::POLICY_VIOLATION, message));
-    }
     let usable: Vec<i32> =
         image.brokers.iter().filter(|(_, broker)| !broker.fenced).map(|(id, _)| *id).collect();
     if factor as usize > usable.len() {
@@ -277,6 +308,7 @@ impl Plan {
                 .assignments
                 .first()
                 .map_or(-1, |replicas| replicas.len() as i16),
+            error_message: None,
             configs: Some(configs),
             ..Default::default()
         }
@@ -376,15 +408,15 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
 const NAME_MAX: usize = 249;
 /// As many records as one atomic user operation may write in Apache Kafka.
-const PARTITIONS_MAX: i32 = 10_000;
+const RECORDS_MAX: usize = 10_000;
+/// Of names and values in configuration records; a batch may have 8 MiB.
+const RECORD_BYTES_MAX: usize = 4 << 20;
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_DEFAULT: i8 = 5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use messages::create_topics_request::CreatableTopicConfig;
-
     struct Counter(u128);
 
     impl IdSource for Counter {
@@ -464,6 +496,25 @@ mod tests {
         let (_, codes) = decide(&image(), vec![topic("a.b"), topic("a_b"), topic("a-b")]);
         let codes: Vec<i16> = codes.into_iter().map(|(_, code)| code).collect();
         assert_eq!(codes, [0, ErrorCode::INVALID_TOPIC_EXCEPTION.0, 0]);
+    }
+
+    #[test]
+    fn a_request_may_not_write_more_than_a_batch_holds() {
+        let mut large = topic("large");
+        large.num_partitions = 9_000;
+        let mut second = topic("second");
+        second.num_partitions = 1_500;
+        let mut wide = topic("wide");
+        wide.configs = vec![CreatableTopicConfig {
+            name: "follower.replication.throttled.replicas".into(),
+            value: Some("x".repeat(5 << 20)),
+            ..Default::default()
+        }];
+        let (records, codes) = decide(&image(), vec![large, second, wide, topic("small")]);
+        let codes: Vec<i16> = codes.into_iter().map(|(_, code)| code).collect();
+        let over = ErrorCode::POLICY_VIOLATION.0;
+        assert_eq!(codes, [0, over, over, 0]);
+        assert_eq!(records.len(), 9_001 + 4);
     }
 
     #[test]

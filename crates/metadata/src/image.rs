@@ -296,6 +296,8 @@ mod tests {
             partition_id: 0,
             topic_id: Uuid(200),
             leader: 1,
+            leader_epoch: 0,
+            partition_epoch: 0,
             ..Default::default()
         };
         image.replay(&Record::Partition(partition)).unwrap();

@@ -9,7 +9,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::{ConnId, Reply};
 use bytes::{Bytes, BytesMut};
@@ -63,7 +63,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Ticket {
     _memory: Option<OwnedSemaphorePermit>,
-    _slot: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
 }
 
 /// Serves one connection to its end.
@@ -80,7 +80,7 @@ pub async fn serve(
     let (read_half, write_half) = stream.into_split();
     let (sender, receiver) = mpsc::unbounded_channel();
     shell.connect(conn, sender.clone());
-    let mut writer = tokio::spawn(write(shell.clone(), write_half, receiver));
+    let mut writer = tokio::spawn(write(shell.clone(), write_half, receiver, limits.idle));
     let mut reader = Reader {
         shell: shell.clone(),
         limits: limits.clone(),
@@ -91,6 +91,7 @@ pub async fn serve(
         slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         sender,
         serial: 0,
+        partial_since: Instant::now(),
     };
     let mut orderly = false;
     let ended = tokio::select! {
@@ -127,6 +128,8 @@ struct Reader {
     slots: Arc<Semaphore>,
     sender: mpsc::UnboundedSender<Outgoing>,
     serial: u64,
+    /// Since when an unfinished request waits for its rest.
+    partial_since: Instant,
 }
 
 impl Reader {
@@ -169,7 +172,16 @@ impl Reader {
         if self.buffer.capacity() - self.buffer.len() < READ_MIN / 4 {
             self.buffer.reserve(READ_MIN);
         }
-        let read = timeout(self.limits.idle, self.read_half.read_buf(&mut self.buffer)).await;
+        // Bytes of an unfinished request are held for others to pay, so they are asked after.
+        let partial = !self.buffer.is_empty();
+        let patience = if partial { PARTIAL_PATIENCE } else { self.limits.idle };
+        let scarce = self.limits.memory.available_permits() < REQUEST_MEMORY_BYTES / 4;
+        if !partial {
+            self.partial_since = Instant::now();
+        } else if scarce && self.partial_since.elapsed() > PARTIAL_PATIENCE {
+            return Err("its request stays unfinished while memory is scarce".to_owned());
+        }
+        let read = timeout(patience, self.read_half.read_buf(&mut self.buffer)).await;
         let count = match read {
             Ok(Ok(count)) => count,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
@@ -178,6 +190,9 @@ impl Reader {
             Ok(Err(error)) => return Err(error.to_string()),
             // Waiting for an answer is not idling.
             Err(_) if self.slots.available_permits() < IN_FLIGHT_MAX => return Ok(true),
+            Err(_) if partial && self.partial_since.elapsed() < self.limits.idle => {
+                return Ok(true);
+            }
             Err(_) => return Err("idle for longer than connections.max.idle.ms".to_owned()),
         };
         if count == 0 {
@@ -200,7 +215,7 @@ impl Reader {
         let cost = frame.len() + 4;
         let memory = self.held.as_mut().and_then(|held| held.split(cost));
         let event = broker::connection::read(self.conn, self.serial, frame)?;
-        let ticket = Ticket { _memory: memory, _slot: slot };
+        let ticket = Ticket { _memory: memory, slot };
         // A closed channel means the writer ended, which ends this reader too.
         let _ = self.sender.send(Outgoing::Ticket(self.serial, ticket));
         self.serial += 1;
@@ -214,6 +229,7 @@ async fn write(
     shell: Arc<Shell>,
     mut half: OwnedWriteHalf,
     mut receiver: mpsc::UnboundedReceiver<Outgoing>,
+    idle: Duration,
 ) -> String {
     let mut early: BTreeMap<u64, Reply> = BTreeMap::new();
     let mut tickets: BTreeMap<u64, Ticket> = BTreeMap::new();
@@ -232,16 +248,20 @@ async fn write(
         }
         while let Some(reply) = early.remove(&next) {
             let name = reply.call.api.facts().name;
+            // The request's memory goes now; its place in line when the answer is written.
+            let slot = tickets.remove(&next).map(|ticket| ticket.slot);
             match reply.encode(shell.disk()) {
                 Ok(Some(frame)) => {
-                    if let Err(error) = write_parts(&mut half, &frame.parts).await {
-                        return gone(&error);
+                    match timeout(idle, write_parts(&mut half, &frame.parts)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return gone(&error),
+                        Err(_) => return "it does not read its answers".to_owned(),
                     }
                 }
                 Ok(None) => {}
                 Err(error) => return format!("{name} response: {error}"),
             }
-            tickets.remove(&next);
+            drop(slot);
             next += 1;
         }
         if until == Some(next) {
@@ -283,6 +303,8 @@ const IN_FLIGHT_MAX: usize = 1024;
 const READ_MIN: usize = 64 << 10;
 /// Bytes of requests over all connections.
 const REQUEST_MEMORY_BYTES: usize = 512 << 20;
+/// How long an unfinished request is left alone.
+const PARTIAL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a peer's bytes may wait for memory that others hold.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long answers under way may take when the node stops.

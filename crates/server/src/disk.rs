@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 
 use broker::Lane;
@@ -97,7 +97,12 @@ impl DiskRunner {
         // Whoever holds the lanes looks at the inbox again after letting go, so nothing that was
         // put there meanwhile is left behind.
         while !lock(&self.inbox).is_empty() {
-            let Ok(mut lanes) = self.lanes.try_lock() else { return worked };
+            let mut lanes = match self.lanes.try_lock() {
+                Ok(lanes) => lanes,
+                Err(TryLockError::WouldBlock) => return worked,
+                // The queues are whole at every point a disk could panic.
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            };
             let jobs = std::mem::take(&mut *lock(&self.inbox));
             worked |= !jobs.is_empty();
             for job in jobs {

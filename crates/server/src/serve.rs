@@ -189,24 +189,27 @@ impl Running {
     /// # Errors
     /// What kept it from a clean stop; the next start recovers then.
     pub async fn stop(self) -> Result<(), ServeError> {
+        // What only waits for more to come is answered with what there is.
+        self.shell.submit(Event::Stopping);
         let _ = self.stop.send(true);
         for task in self.tasks {
             let _ = tokio::time::timeout(STOP_PATIENCE, task).await;
         }
         drop(self.limits);
         let began = Instant::now();
-        while self.shell.disk_outstanding() > 0 {
+        let node = loop {
+            if self.shell.is_halted() {
+                return Err(ServeError("stopped without closing the logs".into()));
+            }
+            if let Some(node) = self.shell.take_idle() {
+                break node;
+            }
             if began.elapsed() > STOP_PATIENCE {
                 return Err(ServeError("the disk does not answer; stopped without closing".into()));
             }
             self.shell.pump();
             tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.shell.pump();
-        if self.shell.is_halted() {
-            return Err(ServeError("stopped without closing the logs".into()));
-        }
-        let node = self.shell.take().ok_or_else(|| ServeError("the node is gone".into()))?;
+        };
         startup::close(self.shell.disk(), node).map_err(|error| ServeError(error.0))
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
@@ -39,7 +39,7 @@ pub struct Shell {
     next_deadline_ms: AtomicI64,
     /// Wakes the timer when the next deadline became earlier.
     pub deadline_changed: Notify,
-    /// Wakes whoever waits for the node's end.
+    /// Wakes whoever waits for the node's end; one waits.
     pub halted: Notify,
     is_halted: AtomicBool,
 }
@@ -123,9 +123,16 @@ impl Shell {
         self.runner.get().map_or(0, |runner| runner.outstanding())
     }
 
-    /// Takes the node out, to close it. Events that come later are dropped.
-    pub fn take(&self) -> Option<Node> {
-        lock(&self.node).take()
+    /// Takes the node out, to close it, if nothing is under way: no event waits, no disk operation
+    /// is outstanding, nobody steps. Events that come later are dropped.
+    pub fn take_idle(&self) -> Option<Node> {
+        let mut guard = self.node.try_lock().ok()?;
+        // Completions enter the inbox before they stop being outstanding, so this order can't
+        // miss one; while the node is held nothing new is submitted.
+        if self.disk_outstanding() > 0 || !lock(&self.inbox).is_empty() {
+            return None;
+        }
+        guard.take()
     }
 
     /// Works until there is nothing left to do or another thread does it.
@@ -146,11 +153,13 @@ impl Shell {
         if done.is_empty() {
             return;
         }
+        let count = done.len();
+        let events = done.into_iter().map(|(lane, done)| Event::Completed(lane, done));
+        lock(&self.inbox).extend(events);
+        // After the events are in the inbox: whoever then sees nothing outstanding finds them.
         if let Some(runner) = self.runner.get() {
-            runner.ended(done.len());
+            runner.ended(count);
         }
-        let mut inbox = lock(&self.inbox);
-        inbox.extend(done.into_iter().map(|(lane, done)| Event::Completed(lane, done)));
     }
 
     /// Steps the node with what is in the inbox; false if that was nothing or another thread has
@@ -158,8 +167,15 @@ impl Shell {
     fn step(&self, runner: &DiskRunner) -> bool {
         let mut worked = false;
         while !lock(&self.inbox).is_empty() {
-            // Whoever holds the node looks at the inbox again after letting go.
-            let Ok(mut guard) = self.node.try_lock() else { return worked };
+            let mut guard = match self.node.try_lock() {
+                Ok(guard) => guard,
+                // Whoever holds the node looks at the inbox again after letting go.
+                Err(TryLockError::WouldBlock) => return worked,
+                Err(TryLockError::Poisoned(_)) => {
+                    self.halt("a step of the node failed half way; see the panic above");
+                    return false;
+                }
+            };
             let events = std::mem::take(&mut *lock(&self.inbox));
             let Some(node) = guard.as_mut() else { return false };
             worked |= !events.is_empty();
@@ -181,13 +197,22 @@ impl Shell {
             });
             // Still holding the node, so that submissions enter in the order of the steps.
             runner.submit(submissions);
-            drop(guard);
+            // And the deadline, or an older step could put back a later one.
             if self.next_deadline_ms.swap(deadline, Ordering::AcqRel) > deadline {
                 self.deadline_changed.notify_one();
             }
+            drop(guard);
             self.deliver(effects);
         }
         worked
+    }
+
+    fn halt(&self, reason: &str) {
+        if self.is_halted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        log_line::line("ERROR", &format!("stopping: {reason}"));
+        self.halted.notify_one();
     }
 
     fn deliver(&self, effects: Vec<Effect>) {
@@ -206,12 +231,7 @@ impl Shell {
                 Effect::Reply(reply) => send(reply.call.conn, Outgoing::Reply(reply)),
                 Effect::Close(conn, reason) => send(conn, Outgoing::Close(reason)),
                 Effect::Warn(text) => log_line::line("WARN", &text),
-                Effect::Halt(reason) => {
-                    log_line::line("ERROR", &format!("stopping: {reason}"));
-                    self.is_halted.store(true, Ordering::Release);
-                    self.halted.notify_waiters();
-                    self.halted.notify_one();
-                }
+                Effect::Halt(reason) => self.halt(&reason),
                 // Taken out before.
                 Effect::Disk(..) => {}
             }

@@ -147,7 +147,7 @@ pub fn look(node: &Node, pending: &PendingFetch) -> (bool, Vec<Lane>) {
         }
         lanes.extend(view.lane);
     }
-    (bytes > 0 && bytes >= pending.min_bytes, lanes)
+    (bytes >= pending.min_bytes, lanes)
 }
 
 /// Answers a fetch with what there is.
@@ -155,6 +155,8 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
     let mut response = FetchResponse { session_id: pending.scope.session, ..Default::default() };
     let mut plans = Vec::new();
     let mut told = Vec::new();
+    let max_bytes = pending.max_bytes.min(node.config.fetch_max_bytes);
+    let mut room = max_bytes;
     for (topic, index, want) in &pending.wants {
         let view = view(node, topic, *index, want, pending.read_committed);
         let changed = view.high_watermark != want.told_high_watermark
@@ -163,7 +165,10 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         if pending.scope.incremental && quiet && !changed {
             continue;
         }
-        let has_data = matches!(view.shown, Shown::Records(_));
+        // Partitions that the limit leaves out keep their turn, or those before them would be
+        // first for ever.
+        let has_data = room > 0 && matches!(view.shown, Shown::Records(_));
+        room = room.saturating_sub(view.available);
         told.push((topic.clone(), *index, view.high_watermark, view.log_start, has_data));
         let mut answer = PartitionData {
             partition_index: *index,
@@ -187,11 +192,7 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         }
     }
     node.sessions.told(pending.scope.session, &told);
-    let body = Body::Fetch(Box::new(FetchReply {
-        response,
-        plans,
-        max_bytes: pending.max_bytes.min(node.config.fetch_max_bytes),
-    }));
+    let body = Body::Fetch(Box::new(FetchReply { response, plans, max_bytes }));
     out.push(Effect::Reply(Reply { call: pending.call, body }));
 }
 

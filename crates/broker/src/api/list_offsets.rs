@@ -33,7 +33,7 @@ fn handle(
                 partition_index: wanted.partition_index,
                 ..Default::default()
             };
-            match one(node, &topic.name, wanted, request.isolation_level) {
+            match one(node, &topic.name, wanted, request.isolation_level, call.version) {
                 Ok(Found::Now(offset, leader_epoch)) => {
                     answer.offset = offset;
                     if call.version >= 4 {
@@ -68,14 +68,28 @@ fn one(
     topic: &str,
     wanted: &ListOffsetsPartition,
     isolation_level: i8,
+    version: i16,
 ) -> Result<Found, ErrorCode> {
     let partition = node
         .partition(topic, wanted.partition_index)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if partition.offline {
+        return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+    }
     partition.check_epoch(wanted.current_leader_epoch)?;
     let epoch_at =
         |offset: i64| partition.log.epochs().epoch_at(offset).unwrap_or(partition.leader_epoch);
     let limit = partition.visible_end(isolation_level == READ_COMMITTED);
+    let since = match wanted.timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    };
+    if version < since {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
     Ok(match wanted.timestamp {
         LATEST => Found::Now(limit, partition.leader_epoch),
         EARLIEST | EARLIEST_LOCAL => {
@@ -88,7 +102,7 @@ fn one(
         timestamp if timestamp >= 0 => {
             Found::Look(partition.log.plan_offset_for_timestamp(timestamp, limit))
         }
-        _ => return Err(ErrorCode::INVALID_REQUEST),
+        _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
     })
 }
 

@@ -117,7 +117,11 @@ fn handle(
         }
         return;
     }
-    let deadline_ms = now.steady_ms + i64::from(request.timeout_ms.max(0));
+    // With acks=1 the client's time-out is not for the broker: there is no replica to wait for.
+    let deadline_ms = match acks {
+        -1 => now.steady_ms + i64::from(request.timeout_ms.max(0)),
+        _ => i64::MAX,
+    };
     node.wait_for_produce(
         PendingProduce { call, response, outstanding: 0, deadline_ms },
         waits,
