@@ -30,8 +30,10 @@ const SIM: &str = "sim";
 const SIM_NEVER: [&str; 3] = ["server", "tools", "ottla"];
 
 /// Where a clock, the network, threads and entropy may be named.
-const SHELLS: [&str; 8] = [
+const SHELLS: [&str; 9] = [
     "crates/server/",
+    // The command line around the simulator, not the simulator.
+    "crates/sim/src/main.rs",
     "crates/client/src/net",
     "crates/tools/",
     "crates/ottla/",

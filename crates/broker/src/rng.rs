@@ -14,7 +14,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         let [a, b, c, d] = self.0;
         let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
         let c2 = c ^ a;
@@ -27,7 +27,7 @@ impl Rng {
 impl IdSource for Rng {
     fn next_id(&mut self) -> Uuid {
         loop {
-            let bits = u128::from(self.next()) << 64 | u128::from(self.next());
+            let bits = u128::from(self.next_u64()) << 64 | u128::from(self.next_u64());
             // Version 4, variant 1, as Java's random UUIDs are.
             let id = Uuid(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62);
             // Apache Kafka never hands out ids whose text starts with a dash: tools would take

@@ -13,11 +13,11 @@ use metadata::controller::Defaults;
 use metadata::{Image, Record};
 use ottla_log::disk::{Completion, Disk, FileIds, Op, StorageError, Submission};
 use ottla_log::{Log, LogConfig, OpenMode};
+use wire::Uuid;
 use wire::batch::Batches;
 use wire::files::{MetaProperties, parse_meta, render_meta};
 use wire::files::{OffsetEntry, parse_offsets, render_offsets};
 use wire::record::RecordIter;
-use wire::{Bytes, Uuid};
 
 use crate::event::{Effect, Now};
 use crate::metadata_log::{MetadataLog, VoterIdentity, bootstrap_snapshot};
@@ -284,7 +284,7 @@ fn replay(disk: &dyn Disk, log: &mut Log) -> Result<Image, StartError> {
             let records = RecordIter::open(&batch, METADATA_BATCH_MAX).map_err(|e| damaged(&e))?;
             for record in records {
                 let record = record.map_err(|error| damaged(&error))?;
-                let value = record.value.unwrap_or_else(Bytes::new);
+                let value = record.value.unwrap_or_default();
                 let record = Record::from_value(value).map_err(|error| damaged(&error))?;
                 image.replay(&record).map_err(|error| damaged(&error))?;
             }

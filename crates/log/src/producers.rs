@@ -208,7 +208,7 @@ impl Producers {
         }
         let Some(producer) = self.by_id.get_mut(&header.producer_id) else { return };
         let older = producer.batches.front().is_some_and(|first| {
-            header.last_offset() <= first.last_offset - i64::from(first.offset_delta) - 1
+            header.last_offset() < first.last_offset - i64::from(first.offset_delta)
         });
         if older
             && producer.epoch == header.producer_epoch

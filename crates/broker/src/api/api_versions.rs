@@ -57,7 +57,7 @@ fn check(node: &Node, call: &Call, request: &ApiVersionsRequest) -> Result<(), E
     }
     if call.version >= 5 {
         let other_cluster =
-            request.cluster_id.as_ref().is_some_and(|id| *id != node.config.cluster_id.to_string());
+            request.cluster_id.as_ref().is_some_and(|id| *id != node.config.cluster_id);
         let other_node = request.node_id >= 0 && request.node_id != node.config.node_id;
         if other_cluster || other_node {
             return Err(ErrorCode::REBOOTSTRAP_REQUIRED);

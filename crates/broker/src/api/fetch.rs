@@ -23,7 +23,7 @@ use crate::session::{TopicRef, Want};
 pub const API: Api = api!(Fetch, 4..=18, FetchRequest, handle);
 
 fn handle(node: &mut Node, call: Call, request: FetchRequest, now: Now, out: &mut Vec<Effect>) {
-    let fresh = (node.rng.next() >> 33) as i32;
+    let fresh = (node.rng.next_u64() >> 33) as i32;
     let begun = node.sessions.begin(&request, call.version, fresh, now.steady_ms);
     let (scope, wants) = match begun {
         Ok(begun) => begun,

@@ -9,7 +9,7 @@ use messages::produce_request::PartitionProduceData;
 use messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use messages::{ApiKey, ProduceRequest, ProduceResponse};
 use ottla_log::AppendError;
-use wire::{Bytes, ErrorCode};
+use wire::ErrorCode;
 
 use crate::api::Api;
 use crate::api::metadata::is_internal;
@@ -166,7 +166,7 @@ fn append(
     }
     let lane =
         node.lane(topic, data.index).ok_or(Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
-    let records = data.records.unwrap_or_else(Bytes::new);
+    let records = data.records.unwrap_or_default();
     node.append(lane, records, acks, zstd_allowed, now, out)
         .map(|(info, wait_for)| Appended {
             lane,
