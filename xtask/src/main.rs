@@ -3,6 +3,7 @@
 
 mod codegen;
 mod codegen_schema;
+mod long;
 mod schema;
 mod schemas;
 mod tidy;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("schemas") => schemas::run(&args[1..]),
         Some("codegen") => codegen::run(&args[1..]),
+        Some("long") => long::run(&args[1..]),
         Some("tidy") => tidy::run(&args[1..]),
         _ => Err(USAGE.to_owned()),
     };
@@ -29,4 +31,5 @@ fn main() -> ExitCode {
 const USAGE: &str = "usage: cargo xtask COMMAND
   schemas DIR...    write crates/messages/schema from the JSON schemas unpacked in DIR...
   codegen [--check] write crates/messages/src/generated from crates/messages/schema
+  long NAME         a proof too long for ./test, with its result in docs/evidence
   tidy              check the conventions that a program can check";
