@@ -77,7 +77,7 @@ fn element(random: &mut Random, message: &Message, version: i16, kind: Type) -> 
         Type::Uint32 => (number as u32).into(),
         Type::Int64 => number.into(),
         Type::Float64 => (number as f64 / 3.0).into(),
-        Type::Uuid => Uuid(u128::from(random.next()) << 64 | number as u128).to_string().into(),
+        Type::Uuid => Uuid(u128::from(random.bits()) << 64 | number as u128).to_string().into(),
         Type::String => text(random).into(),
         Type::Bytes => {
             let count = random.below(12);

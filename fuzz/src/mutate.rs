@@ -57,7 +57,7 @@ fn position(random: &mut Random, length: usize) -> usize {
 
 fn flip(random: &mut Random, bytes: &mut [u8], at: usize) {
     if let Some(byte) = bytes.get_mut(at) {
-        *byte ^= if random.chance(50) { 1 << random.below(8) } else { random.next() as u8 };
+        *byte ^= if random.chance(50) { 1 << random.below(8) } else { random.bits() as u8 };
     }
 }
 

@@ -11,7 +11,7 @@ impl Random {
     }
 
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,7 @@ impl Random {
 
     /// A number below `bound`; 0 if that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+        (self.bits() % bound.max(1) as u64) as usize
     }
 
     /// True in `percent` of 100 cases.
@@ -37,9 +37,9 @@ impl Random {
     /// So many bytes: random, or one byte again and again, which compresses well.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         if self.chance(50) {
-            return vec![self.next() as u8; count];
+            return vec![self.bits() as u8; count];
         }
-        (0..count).map(|_| self.next() as u8).collect()
+        (0..count).map(|_| self.bits() as u8).collect()
     }
 
     /// A number that is likely to sit at a border of something.
@@ -49,7 +49,7 @@ impl Random {
             0 => self.below(10) as i64,
             1 => extreme,
             2 => extreme.wrapping_add(self.below(3) as i64 - 1),
-            _ => (self.next() >> self.below(64)) as i64,
+            _ => (self.bits() >> self.below(64)) as i64,
         }
     }
 }

@@ -28,7 +28,7 @@ pub fn make(random: &mut Random) -> Input {
 }
 
 fn valid(random: &mut Random, choice: usize) -> Vec<u8> {
-    let id = Uuid(u128::from(random.next()) << 60 | 1);
+    let id = Uuid(u128::from(random.bits()) << 60 | 1);
     let from_log = |random: &mut Random, extension| {
         let found = log_files::ending(extension);
         found.get(random.below(found.len())).map(|bytes| bytes.to_vec()).unwrap_or_default()

@@ -17,7 +17,7 @@ const OPENED_BYTES_MAX: usize = 1 << 20;
 /// One batch.
 pub fn make(random: &mut Random) -> Input {
     let bytes = damaged(random);
-    Input { flags: random.next(), bytes: bytes.into(), ..Input::default() }
+    Input { flags: random.bits(), bytes: bytes.into(), ..Input::default() }
 }
 
 /// Several batches.
@@ -38,7 +38,7 @@ pub fn make_packed(random: &mut Random) -> Input {
     };
     let (mut bytes, partner) = (packed(), packed());
     mutate(random, &mut bytes, &partner);
-    Input { choice, flags: random.next(), bytes: bytes.into(), ..Input::default() }
+    Input { choice, flags: random.bits(), bytes: bytes.into(), ..Input::default() }
 }
 
 /// Walks the batches: they and the rest are the input, each of its declared size.
