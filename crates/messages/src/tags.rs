@@ -54,13 +54,27 @@ impl UnknownTags {
         self.encode_below(u32::MAX, &mut 0, w);
     }
 
-    /// Writes the fields from index `next` on whose tags are below `limit`.
+    /// Writes the fields from index `next` on whose tags are below `limit`; all that are left if
+    /// it is `u32::MAX`, which is a tag itself and counted like any other.
     pub(crate) fn encode_below(&self, limit: u32, next: &mut usize, w: &mut Writer) {
-        while let Some((tag, bytes)) = self.as_slice().get(*next).filter(|(tag, _)| *tag < limit) {
+        let below = |tag: u32| tag < limit || limit == u32::MAX;
+        while let Some((tag, bytes)) = self.as_slice().get(*next).filter(|(tag, _)| below(*tag)) {
             w.uvarint(*tag);
             w.uvarint(bytes.len() as u32);
             w.shared(bytes);
             *next += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_tag_is_kept() {
+        // An empty NoOpRecord with the tag 2^32 - 1: its count was written, the field was not.
+        let bytes = Bytes::from_static(&[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 2, b'x', b'y']);
+        assert_eq!(crate::transcode("NoOpRecord", 0, bytes.clone()), Ok(bytes));
     }
 }

@@ -183,18 +183,18 @@ impl Walk<'_> {
     }
 
     fn record(&mut self, index: i32) -> Result<(), DecodeError> {
-        let length = usize::try_from(self.varlong()?).map_err(|_| self.error("negative length"))?;
+        let length = usize::try_from(self.varint()?).map_err(|_| self.error("negative length"))?;
         let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
         let end = end.ok_or(self.error("record longer than its batch"))?;
         self.skip(1)?;
         let _timestamp_delta = self.varlong()?;
-        if self.varlong()? != i64::from(index) {
+        if self.varint()? != index {
             return Err(self.error("offset delta out of order"));
         }
         self.nullable()?;
         self.nullable()?;
-        let headers = self.varlong()?;
-        if headers < 0 || headers > (end.saturating_sub(self.at) / 2) as i64 {
+        let headers = self.varint()?;
+        if usize::try_from(headers).map_or(true, |n| n > end.saturating_sub(self.at) / 2) {
             return Err(self.error("impossible header count"));
         }
         for _ in 0..headers {
@@ -214,10 +214,17 @@ impl Walk<'_> {
 
     /// Skips bytes behind a varint length; false if they are null.
     fn nullable(&mut self) -> Result<bool, DecodeError> {
-        match usize::try_from(self.varlong()?) {
+        match usize::try_from(self.varint()?) {
             Ok(length) => self.skip(length).map(|()| true),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Everything but the timestamp has 32 bits; readers refuse a longer form of a small number.
+    fn varint(&mut self) -> Result<i32, DecodeError> {
+        let start = self.at;
+        let value = i32::try_from(self.varlong()?).ok().filter(|_| self.at - start <= 5);
+        value.ok_or(self.error("variable-length integer exceeds 32 bits"))
     }
 
     fn varlong(&mut self) -> Result<i64, DecodeError> {
@@ -225,6 +232,9 @@ impl Walk<'_> {
         for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
             let byte = *self.bytes.get(self.at).ok_or(self.error("record cut off"))?;
             self.at += 1;
+            if shift == 63 && byte > 1 {
+                break;
+            }
             raw |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
@@ -581,6 +591,22 @@ mod tests {
         malformed(1, &[12, 0, 0, 0, 0x7e, 1, 0], 0); // key beyond the record
         malformed(1, &[16, 0, 0, 0, 1, 1, 2, 1, 1], 0); // null header name
         malformed(1, &[18, 0, 0, 0, 1, 1, 2, 2, 0xff, 1], 0); // name not UTF-8
+    }
+
+    #[test]
+    fn check_refuses_the_integers_that_readers_refuse() {
+        // One record: attributes, timestamp delta, offset delta, key, value, header count.
+        let plain = [12, 0, 0, 0, 1, 1, 0];
+        assert_eq!(check_records(&raw(1, &plain), 100), Ok(()));
+        // The offset delta as 0 in six bytes, then a timestamp delta of more than 64 bits.
+        let padded = [22, 0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0, 1, 1, 0];
+        let mut long = vec![30, 0];
+        long.extend([0x80; 9]);
+        long.extend([2, 0, 1, 1, 0]);
+        for payload in [&padded[..], &long] {
+            let batch = raw(1, payload);
+            assert!(records(&batch).is_err() && check_records(&batch, 100).is_err());
+        }
     }
 
     #[test]
