@@ -11,6 +11,7 @@ use messages::{KRaftVersionRecord, LeaderChangeMessage, Message, VotersRecord};
 use metadata::Record;
 use ottla_log::Log;
 use ottla_log::disk::{FileIds, Submission};
+use ottla_log::planted::{self, Bug};
 use wire::record::{BatchBuilder, BatchOptions, ControlKind};
 use wire::{Bytes, Uuid};
 
@@ -115,7 +116,8 @@ impl MetadataLog {
 
     /// What was committed since the last call: records and what to do, in order.
     pub fn take_committed(&mut self) -> Vec<(Vec<Record>, OnCommit)> {
-        self.committed = self.log.flushed();
+        let early = planted::is(Bug::MetadataBeforeDurable);
+        self.committed = if early { self.log.written() } else { self.log.flushed() };
         let mut done = Vec::new();
         while self.pending.front().is_some_and(|pending| pending.end <= self.committed) {
             if let Some(pending) = self.pending.pop_front() {

@@ -9,6 +9,7 @@ use messages::{CreateTopicsRequest, CreateTopicsResponse, ProduceResponse};
 use metadata::controller::{self, Defaults};
 use metadata::{Image, Record};
 use ottla_log::disk::{Completion, FileIds, Op, Submission, Token};
+use ottla_log::planted::{self, Bug};
 use ottla_log::{AppendInfo, Log};
 use wire::files::{OffsetEntry, render_offsets};
 use wire::{Bytes, ErrorCode, Uuid};
@@ -282,6 +283,14 @@ impl Node {
         }
         let (record, first) =
             controller::allocate_producer_ids(&self.ahead, self.config.node_id, self.broker_epoch);
+        if planted::is(Bug::IdsBeforeDurable) {
+            self.producer_ids = first..first + controller::PRODUCER_ID_BLOCK;
+            self.write_metadata(vec![record], OnCommit::Nothing, now, out);
+            for call in std::mem::take(&mut self.id_waiters) {
+                self.give_producer_id(call, now, out);
+            }
+            return;
+        }
         self.write_metadata(vec![record], OnCommit::ProducerIds(first), now, out);
     }
 
@@ -356,7 +365,7 @@ impl Node {
         let mut open = Vec::new();
         for (lane, offset, place) in waits {
             let Some(partition) = self.partitions.get_mut(&lane) else { continue };
-            if partition.high_watermark >= offset {
+            if partition.high_watermark >= offset || planted::is(Bug::AckBeforeDurable) {
                 continue;
             }
             let at = partition.produces.partition_point(|(other, _)| *other <= offset);
@@ -521,6 +530,9 @@ impl Node {
                 refuse(pending, waits, None, ErrorCode::REQUEST_TIMED_OUT);
             }
             self.deadlines.remove(&(deadline, id));
+            if planted::is(Bug::FetchForgotten) {
+                self.forget(id);
+            }
             self.finish(id, out);
         }
     }

@@ -7,6 +7,7 @@ use wire::record::{ControlKind, EndTxnMarker, RecordIter};
 use crate::disk::{FileId, FileIds, Submission};
 use crate::error::AppendError;
 use crate::log::Log;
+use crate::planted::{self, Bug};
 use crate::producers::Marker;
 use crate::validate::Validated;
 
@@ -81,8 +82,9 @@ impl Log {
         self.roll_if_full(&header, now_ms, ids, out);
         let (file, at) = self.note(&header, marker);
         self.commit.write(file, at, validated.parts(&header), self.end, out);
+        let off = if planted::is(Bug::BaseOffsetOfNext) { self.end - first_offset } else { 0 };
         Ok(AppendInfo {
-            first_offset,
+            first_offset: first_offset + off,
             last_offset: header.last_offset(),
             log_append_time_ms,
             log_start: self.start,

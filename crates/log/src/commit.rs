@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::disk::{Completion, FileId, Op, StorageError, Submission, Token};
+use crate::planted::{self, Bug};
 
 /// The state of a log's way to the disk.
 #[derive(Debug)]
@@ -164,6 +165,9 @@ impl Commit {
     pub fn start_file(&mut self, file: FileId, end: i64, out: &mut Vec<Submission>) {
         if let Some(last) = self.files.back_mut() {
             last.rolled_end = Some(last.rolled_end.unwrap_or(end));
+            if planted::is(Bug::RollForgetsSync) {
+                last.synced = last.written;
+            }
         }
         self.files.push_back(Dirty::new(file, end));
         self.sync_where_due(out);
@@ -280,6 +284,9 @@ impl Commit {
         let Some(dirty) = self.files.iter_mut().find(|dirty| dirty.file == file) else { return };
         if let Some(covered) = dirty.sync.take() {
             dirty.synced = dirty.synced.max(covered);
+            if planted::is(Bug::SyncCoversLaterWrites) {
+                dirty.synced = dirty.written;
+            }
         }
     }
 

@@ -22,6 +22,7 @@ mod epochs;
 mod error;
 mod log;
 mod open;
+pub mod planted;
 mod producers;
 mod read;
 mod recover;

@@ -24,6 +24,7 @@ use crate::commit::Commit;
 use crate::disk::{Disk, FileIds, Op, StorageError};
 use crate::epochs::Epochs;
 use crate::log::Log;
+use crate::planted::{self, Bug};
 use crate::recover::{self, REBUILT_INDEX_INTERVAL, WalkError, Walker};
 use crate::segment::{self, DiskIndex, Index, Segment, parse_name};
 
@@ -445,7 +446,10 @@ impl Opening<'_> {
                 Err(WalkError::Bad { at, why }) => break Some((at, why)),
                 Err(WalkError::Disk(error)) => return Err(error),
             };
-            match walker.batch(&header, at, true) {
+            match walker.batch(&header, at, !planted::is(Bug::RecoveryTrustsChecksums)) {
+                Ok(_) if planted::is(Bug::RecoveryCutsGoodBatch) && walker.is_at_end() => {
+                    break Some((at, "planted".into()));
+                }
                 Ok(_) if header.base_offset < end => {
                     let why = format!("offset {} after {}", header.base_offset, end - 1);
                     break Some((at, why));

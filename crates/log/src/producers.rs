@@ -13,6 +13,7 @@ use wire::files::{AbortedTxn, ProducerEntry};
 use wire::record::ControlKind;
 
 use crate::AppendError;
+use crate::planted::{self, Bug};
 
 /// All producers of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +93,9 @@ impl Producers {
     /// Where this very batch was appended before (I1).
     pub(crate) fn duplicate_of(&self, header: &BatchHeader) -> Option<Duplicate> {
         let producer = self.by_id.get(&header.producer_id)?;
+        if planted::is(Bug::SequencesUnchecked) {
+            return None;
+        }
         if !header.has_producer_id() || producer.epoch != header.producer_epoch {
             return None;
         }
@@ -99,7 +103,11 @@ impl Producers {
             written.first_sequence() == header.base_sequence
                 && written.last_sequence == header.last_sequence()
         };
-        producer.batches.iter().find(same).map(|written| Duplicate {
+        let forgotten = match planted::is(Bug::OnlyLastDuplicateKnown) {
+            true => producer.batches.len().saturating_sub(1),
+            false => 0,
+        };
+        producer.batches.iter().skip(forgotten).find(same).map(|written| Duplicate {
             first_offset: written.last_offset - i64::from(written.offset_delta),
             last_offset: written.last_offset,
             timestamp: written.timestamp,
@@ -114,6 +122,9 @@ impl Producers {
         };
         let producer_id = header.producer_id;
         self.check_epoch(header)?;
+        if planted::is(Bug::SequencesUnchecked) {
+            return Ok(());
+        }
         let got = header.base_sequence;
         let last = if header.producer_epoch != producer.epoch {
             // A new epoch starts over.

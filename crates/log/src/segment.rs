@@ -13,6 +13,7 @@ use wire::files::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
 
 use crate::LogConfig;
 use crate::disk::FileId;
+use crate::planted::{self, Bug};
 
 /// A segment, rolled or active.
 #[derive(Clone, Debug)]
@@ -95,7 +96,9 @@ impl Segment {
         if self.since_index > u64::from(index_interval_bytes) {
             if let Index::Memory { offsets, .. } = &mut self.index {
                 let relative_offset = (header.last_offset() - self.base) as u32;
-                offsets.push(OffsetIndexEntry { relative_offset, position: at as u32 });
+                let far = if planted::is(Bug::IndexOneBatchTooFar) { size } else { 0 };
+                let position = (at + far) as u32;
+                offsets.push(OffsetIndexEntry { relative_offset, position });
             }
             self.note_time();
             self.since_index = 0;
@@ -153,7 +156,10 @@ impl Segment {
     pub fn position_hint(&self, offset: i64) -> u64 {
         let Index::Memory { offsets, .. } = &self.index else { return 0 };
         // Walks of a whole log ask from the least offset there is.
-        let relative = offset.saturating_sub(self.base);
+        let relative = match planted::is(Bug::WalkFromLastEntry) {
+            true => offset.wrapping_sub(self.base),
+            false => offset.saturating_sub(self.base),
+        };
         // An entry's offset is its batch's last, so only entries at or below can be used:
         // the batch with the offset starts there or later.
         let after = offsets.partition_point(|entry| i64::from(entry.relative_offset) <= relative);

@@ -1,8 +1,8 @@
 //! The node that `server` runs, unchanged, on a virtual disk, network and clock.
 //!
 //! One seed is one run: it draws the topic's configuration, what the clients do, every delay, and
-//! where the power fails. The same seed gives the same run, event for event; the hash of all
-//! events is the run's trace.
+//! where the power or the disk fails or the node is stopped. The same seed gives the same run,
+//! event for event; the hash of all events is the run's trace.
 //!
 //! - [`world`]: time, the event queue, the node and its restarts.
 //! - [`lanes`]: when disk operations start and end, which is all the freedom a shell has.

@@ -1,9 +1,7 @@
 //! `ottla-sim [--seeds FROM..TO] [--trace SEED]`: runs seeds, each twice, or shows one.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |text: &str| text.parse::<u64>().ok();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -19,26 +17,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn usage() -> ExitCode {
-    eprintln!("usage: ottla-sim --seeds FROM..TO | --trace SEED");
-    ExitCode::from(2)
+fn usage() -> Result<(), String> {
+    Err("usage: ottla-sim --seeds FROM..TO | --trace SEED".into())
 }
 
-fn trace(seed: u64) -> ExitCode {
+fn trace(seed: u64) -> Result<(), String> {
     let outcome = sim::run(seed, Some(&mut |line| println!("{line}")));
     match outcome {
-        Ok(summary) => {
-            println!("{summary:?}");
-            ExitCode::SUCCESS
-        }
+        Ok(summary) => println!("{summary:?}"),
         Err(failure) => {
             println!("{failure}");
-            ExitCode::FAILURE
+            return Err(format!("seed {seed} failed"));
         }
     }
+    Ok(())
 }
 
-fn seeds(from: u64, to: u64) -> ExitCode {
+fn seeds(from: u64, to: u64) -> Result<(), String> {
     let (mut failed, mut events, mut crashes, mut acknowledged) = (0u64, 0u64, 0u64, 0u64);
     for seed in from..to {
         let first = sim::run(seed, None);
@@ -64,5 +59,5 @@ fn seeds(from: u64, to: u64) -> ExitCode {
          {acknowledged} records acknowledged",
         to - from
     );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} seeds failed")) }
 }

@@ -24,6 +24,10 @@ pub struct Summary {
     pub events: u64,
     /// Power cuts.
     pub crashes: u32,
+    /// Clean stops.
+    pub stops: u32,
+    /// Operations that failed on the disk and made an operator restart the node.
+    pub disk_failures: u32,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// Records shown to consumers.
@@ -64,6 +68,8 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         trace: world.trace,
         events: world.events,
         crashes: world.crashes,
+        stops: world.stops,
+        disk_failures: world.disk_failures,
         acknowledged: world.checker.acknowledged,
         shown: world.checker.shown,
     })
@@ -77,6 +83,7 @@ enum Happening {
     Wake(usize),
     Tick,
     PowerCut,
+    Stop,
 }
 
 enum Actor {
@@ -114,6 +121,12 @@ struct World<'a> {
     events: u64,
     trace: u64,
     crashes: u32,
+    stops: u32,
+    disk_failures: u32,
+    /// In every life of the node one operation may fail.
+    disk_fails: bool,
+    /// Producers that joined.
+    producers: u32,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -137,6 +150,10 @@ impl<'a> World<'a> {
             events: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             crashes: 0,
+            stops: 0,
+            disk_failures: 0,
+            disk_fails: false,
+            producers: 0,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -145,9 +162,15 @@ impl<'a> World<'a> {
     /// Everything, from an empty disk to the last look at the log.
     fn live(&mut self) -> Result<(), String> {
         self.boot()?;
+        self.disk_fails = self.random.chance(15);
+        self.plan_disk_failure();
         for _ in 0..self.random.below(5) {
             let at = self.now_us + self.random.below(400_000);
             self.at(at, Happening::PowerCut);
+        }
+        for _ in 0..self.random.below(3) {
+            let at = self.now_us + self.random.below(400_000);
+            self.at(at, Happening::Stop);
         }
         self.join(Actor::Admin { created: false });
         // From the answer on the topic must be there, for ever.
@@ -156,11 +179,8 @@ impl<'a> World<'a> {
                 return Err("C7: the topic is never created".into());
             }
         }
-        let producers = 1 + self.random.below(3) as u32;
-        for id in 0..producers {
-            let once = self.random.chance(60);
-            let producer = Producer::new(id, once, &mut self.random);
-            self.join(Actor::Producer(Box::new(producer)));
+        for _ in 0..1 + self.random.below(3) {
+            self.join_producer();
         }
         for partition in 0..PARTITIONS {
             let consumer = Consumer::new(partition, &mut self.random);
@@ -179,6 +199,36 @@ impl<'a> World<'a> {
         // What was promised must survive one more cut, of all that was not synced.
         self.power_cut()?;
         self.last_look()
+    }
+
+    fn join_producer(&mut self) {
+        let once = self.random.chance(60);
+        let producer = Producer::new(self.producers, once, &mut self.random);
+        self.producers += 1;
+        self.join(Actor::Producer(Box::new(producer)));
+    }
+
+    /// Somewhere in the life that has just begun, an operation fails.
+    fn plan_disk_failure(&mut self) {
+        if self.disk_fails && !self.winding_up {
+            self.disk.fail_nth(self.random.below(600));
+        }
+    }
+
+    /// What only comes after a restart: fresh clients, and the next power cut before the node
+    /// has settled.
+    fn trouble_after_restart(&mut self) {
+        let joined = self.producers > 0;
+        if self.winding_up || !joined {
+            return;
+        }
+        if self.random.chance(50) {
+            self.join_producer();
+        }
+        if self.random.chance(30) {
+            let at = self.now_us + self.random.below(10_000);
+            self.at(at, Happening::PowerCut);
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -266,7 +316,8 @@ impl<'a> World<'a> {
         let Some(((at, _), (life, happening))) = self.queue.pop_first() else { return Ok(false) };
         self.now_us = self.now_us.max(at);
         // What was under way when the power failed never happens; clients outlive it.
-        let outlives = matches!(happening, Happening::Wake(_) | Happening::PowerCut);
+        let outlives =
+            matches!(happening, Happening::Wake(_) | Happening::PowerCut | Happening::Stop);
         if life != self.life && !outlives {
             return Ok(true);
         }
@@ -286,7 +337,8 @@ impl<'a> World<'a> {
                 self.next_tick_us = u64::MAX;
                 self.give(Event::Ticked)?;
             }
-            Happening::PowerCut if self.winding_up => {}
+            Happening::PowerCut | Happening::Stop if self.winding_up => {}
+            Happening::Stop => self.clean_stop()?,
             Happening::PowerCut => self.power_cut()?,
         }
         Ok(true)
@@ -328,11 +380,42 @@ impl<'a> World<'a> {
 
     fn power_cut(&mut self) -> Result<(), String> {
         self.crashes += 1;
-        self.life += 1;
         self.note(|| "power cut".into(), 1);
-        self.node = None;
         let random = &mut self.random;
         self.disk.crash(&mut |bound| random.below(bound.max(1)));
+        self.restart()
+    }
+
+    /// Stops the node as `server` does: nothing new comes in, what is under way is carried out,
+    /// and the logs are closed. Clients may have lost their answers all the same.
+    fn clean_stop(&mut self) -> Result<(), String> {
+        self.note(|| "clean stop".into(), 6);
+        let life = self.life;
+        let ends = |(key, (of, what)): (&(u64, u64), &(u64, Happening))| {
+            (*of == life && matches!(what, Happening::DiskEnds(_))).then_some(*key)
+        };
+        while let Some(key) = self.queue.iter().find_map(ends) {
+            let Some((_, Happening::DiskEnds(started))) = self.queue.remove(&key) else { break };
+            self.now_us = self.now_us.max(key.0);
+            self.disk_ends(started)?;
+            if self.life != life {
+                // The disk failed, and the node was started again.
+                return Ok(());
+            }
+        }
+        self.disk.heal();
+        if let Some(node) = self.node.take() {
+            startup::close(&self.disk, node)
+                .map_err(|error| format!("C8: the node does not stop: {error}"))?;
+        }
+        self.stops += 1;
+        self.restart()
+    }
+
+    /// Starts the node on what the disk holds; clients connect again.
+    fn restart(&mut self) -> Result<(), String> {
+        self.life += 1;
+        self.node = None;
         // Clocks may have been set meanwhile.
         self.skew_ms += self.random.below(4_000) as i64 - 2_000;
         self.boot()?;
@@ -351,6 +434,8 @@ impl<'a> World<'a> {
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
         }
+        self.plan_disk_failure();
+        self.trouble_after_restart();
         Ok(())
     }
 
@@ -412,6 +497,7 @@ impl<'a> World<'a> {
         let now = self.now();
         let Some(node) = self.node.as_mut() else { return Ok(()) };
         let mut effects = Vec::new();
+        let mut must_restart = false;
         node.step(now, event, &mut effects);
         for effect in effects {
             match effect {
@@ -421,9 +507,17 @@ impl<'a> World<'a> {
                 }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, reason) => return Err(format!("C6: closed: {reason}")),
+                // A log or the node gave up because the disk failed: the operator restarts it.
+                Effect::Halt(_) | Effect::Warn(_) if must_restart || self.disk.heal() => {
+                    must_restart = true;
+                }
                 Effect::Halt(reason) => return Err(format!("C8: the node halts: {reason}")),
                 Effect::Warn(text) => return Err(format!("C8: the node warns: {text}")),
             }
+        }
+        if must_restart {
+            self.disk_failures += 1;
+            return self.power_cut();
         }
         self.plan_tick();
         Ok(())

@@ -1,0 +1,91 @@
+//! Known bugs that prove the simulator finds things: each sleeps until a test chooses it.
+//!
+//! Without the feature `planted` every [`is`] is `false` at compile time, so that no shipped
+//! binary holds any of them. `crates/sim/tests/planted.rs` chooses one after the other.
+
+/// A bug, at most one of which is awake in a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A produce is acknowledged when its write was submitted.
+    AckBeforeDurable,
+    /// The high watermark follows what is written though the topic asks for every sync.
+    WatermarkAtWritten,
+    /// A sync's completion counts for what was written while it ran, too.
+    SyncCoversLaterWrites,
+    /// Neither sequences nor repetitions are looked at.
+    SequencesUnchecked,
+    /// Only a producer's last batch is recognised when it comes again.
+    OnlyLastDuplicateKnown,
+    /// After a restart only the batches in a producer snapshot are known, one a producer.
+    SnapshotForgetsOlder,
+    /// Recovery takes the last whole batch of a file for a torn one.
+    RecoveryCutsGoodBatch,
+    /// Recovery believes every batch whose length fits.
+    RecoveryTrustsChecksums,
+    /// A new segment's name is never made durable.
+    SegmentNameNotSynced,
+    /// A rolled file counts as synced as far as it is written.
+    RollForgetsSync,
+    /// An index entry names the byte after its batch.
+    IndexOneBatchTooFar,
+    /// Walks of a whole log begin at the last index entry: the offset arithmetic wraps.
+    WalkFromLastEntry,
+    /// Metadata is committed when it is written.
+    MetadataBeforeDurable,
+    /// Producer ids are handed out while their block is being written.
+    IdsBeforeDurable,
+    /// A fetch session keeps the offset it was opened with.
+    SessionKeepsOffset,
+    /// A fetch that waited for its time in vain is never answered.
+    FetchForgotten,
+    /// A produce is answered with the offset after its batch.
+    BaseOffsetOfNext,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::AckBeforeDurable,
+        Self::WatermarkAtWritten,
+        Self::SyncCoversLaterWrites,
+        Self::SequencesUnchecked,
+        Self::OnlyLastDuplicateKnown,
+        Self::SnapshotForgetsOlder,
+        Self::RecoveryCutsGoodBatch,
+        Self::RecoveryTrustsChecksums,
+        Self::SegmentNameNotSynced,
+        Self::RollForgetsSync,
+        Self::IndexOneBatchTooFar,
+        Self::WalkFromLastEntry,
+        Self::MetadataBeforeDurable,
+        Self::IdsBeforeDurable,
+        Self::SessionKeepsOffset,
+        Self::FetchForgotten,
+        Self::BaseOffsetOfNext,
+    ];
+}
+
+/// Whether this bug is awake.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}
+
+/// Whether this bug is awake.
+#[cfg(feature = "planted")]
+#[inline(always)]
+pub fn is(bug: Bug) -> bool {
+    CHOSEN.get() == Some(bug)
+}
+
+/// Wakes one bug in this thread, or puts the one awake to sleep.
+#[cfg(feature = "planted")]
+pub fn choose(bug: Option<Bug>) {
+    CHOSEN.set(bug);
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
