@@ -182,6 +182,7 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
                 .ok_or_else(|| StartError(format!("{}: formatting left nothing", dir.display())))?
         }
     };
+    refuse_snapshots(disk, dir)?;
     let clean = take_clean_marker(disk, dir)?;
     report.recovered = !report.formatted && !clean;
     let mut files = FileIds::default();
@@ -216,6 +217,34 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     Ok((node, report))
 }
 
+/// Refuses a directory that this version would misread, before anything in it is changed.
+fn refuse_snapshots(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> {
+    let path = dir.join(METADATA_DIR);
+    let names = match disk.list(&path) {
+        Err(error) if error.is_not_found() => {
+            return Err(StartError(format!(
+                "{}: no metadata log is here; its node keeps it in another directory \
+                 (metadata.log.dir), which this version can't serve",
+                dir.display()
+            )));
+        }
+        names => names?,
+    };
+    // Whoever wrote a snapshot may have cut the log before it: starting without it would take
+    // every topic in it for unknown.
+    let bootstrap = format!("{:020}-{:010}.checkpoint", 0, 0);
+    if let Some(found) =
+        names.iter().find(|name| name.ends_with(".checkpoint") && **name != bootstrap)
+    {
+        return Err(StartError(format!(
+            "{}: this version can't read snapshots of the metadata log; open the directory with \
+             what wrote it",
+            path.join(found).display()
+        )));
+    }
+    Ok(())
+}
+
 /// True if the node was stopped in order; the marker is removed, so that a kill from now on shows.
 fn take_clean_marker(disk: &dyn Disk, dir: &Path) -> Result<bool, StartError> {
     let path = dir.join(CLEAN_MARKER);
@@ -248,6 +277,13 @@ fn open_metadata(
         let mode = OpenMode { clean, recovery_point };
         let (log, recovery) = Log::open(disk, &path, config, mode, None, files)?;
         note_cut(report, "__cluster_metadata-0", &recovery);
+        if log.start() > 0 {
+            return Err(StartError(format!(
+                "{}: the metadata log begins at offset {} and no snapshot holds what was before",
+                path.display(),
+                log.start()
+            )));
+        }
         log
     } else {
         let mut submissions = Vec::new();
@@ -336,6 +372,9 @@ fn open_partitions(
     let starts = read_offsets(disk, &dir.join(LOG_STARTS))?;
     let names = disk.list(&dir)?;
     let topics: Vec<_> = node.image.topics.values().cloned().collect();
+    for topic in &topics {
+        refuse_other_directories(node, topic)?;
+    }
     set_strays_aside(disk, node, &names, report)?;
     for topic in topics {
         let config = TopicConfig::new(&node.image.topic_overrides(&topic.name))
@@ -390,6 +429,25 @@ fn open_partitions(
         }
     }
     disk.execute(&Op::SyncDir { path: dir })?;
+    Ok(())
+}
+
+/// A replica that lives in another log directory of this node must not be begun anew in this one.
+fn refuse_other_directories(node: &Node, topic: &metadata::TopicImage) -> Result<(), StartError> {
+    for (index, partition) in topic.partitions.iter().enumerate() {
+        let assigned = partition.replicas.iter().zip(&partition.directories);
+        for (replica, directory) in assigned {
+            let elsewhere = *directory != node.config.directory_id && !directory.is_reserved();
+            if *replica == node.config.node_id && elsewhere {
+                return Err(StartError(format!(
+                    "{}-{index} is in the log directory with id {directory}, not in {}; this \
+                     version serves one log directory",
+                    topic.name,
+                    node.config.log_dir.display()
+                )));
+            }
+        }
+    }
     Ok(())
 }
 
