@@ -18,7 +18,7 @@ fn open(disk: &MemDisk) -> Result<(Node, Report), StartError> {
 }
 
 fn refusal(disk: &MemDisk) -> String {
-    open(disk).err().expect("it was opened").to_string()
+    open(disk).expect_err("it was opened").to_string()
 }
 
 #[test]
