@@ -468,12 +468,17 @@ fn set_strays_aside(
     use metadata::controller::IdSource;
     for name in names {
         let Some((topic, index)) = name.rsplit_once('-') else { continue };
+        let Some(index) = index.bytes().all(|digit| digit.is_ascii_digit()).then_some(index) else {
+            continue;
+        };
         let Ok(index) = index.parse::<usize>() else { continue };
         let known = node.image.topic(topic).is_some_and(|topic| index < topic.partitions.len());
         if known || name == METADATA_DIR {
             continue;
         }
-        let aside = format!("{name}.{:032x}-stray", node.rng.next_id().0);
+        // A file name has 255 bytes; names of topics are ASCII.
+        let kept = name.get(..name.len().min(255 - 39)).unwrap_or("partition");
+        let aside = format!("{kept}.{:032x}-stray", node.rng.next_id().0);
         let (from, to) = (node.config.log_dir.join(name), node.config.log_dir.join(&aside));
         disk.execute(&Op::RenameDir { from, to })?;
         report.cuts.push(format!("{name}: unknown to the metadata, set aside as {aside}"));

@@ -102,6 +102,11 @@ fn plan_topic(
     budget: &mut Budget,
 ) -> Result<Plan, Refusal> {
     check_name(&topic.name)?;
+    // Its directory is the metadata log's own.
+    if topic.name == METADATA_TOPIC {
+        let message = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
+        return Err((ErrorCode::INVALID_REQUEST, message));
+    }
     if image.topic(&topic.name).is_some() {
         let message = format!("Topic '{}' already exists.", topic.name);
         return Err((ErrorCode::TOPIC_ALREADY_EXISTS, message));
@@ -406,6 +411,9 @@ pub const FEATURES: &[(&str, i16)] = &[
 /// How many producer ids a broker takes at a time.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
+/// The topic name of the metadata log, which no client may create.
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
 const NAME_MAX: usize = 249;
 /// As many records as one atomic user operation may write in Apache Kafka.
 const RECORDS_MAX: usize = 10_000;
@@ -473,6 +481,13 @@ mod tests {
         let (records, codes) = decide(&image, vec![topic("t")]);
         assert!(records.is_empty());
         assert_eq!(codes, [("t".to_owned(), ErrorCode::TOPIC_ALREADY_EXISTS.0)]);
+    }
+
+    #[test]
+    fn the_metadata_log_is_no_topic_to_create() {
+        let (records, codes) = decide(&image(), vec![topic(METADATA_TOPIC)]);
+        assert!(records.is_empty());
+        assert_eq!(codes[0].1, ErrorCode::INVALID_REQUEST.0);
     }
 
     #[test]

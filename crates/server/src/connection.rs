@@ -62,8 +62,20 @@ impl Default for Limits {
 /// What a request holds until it is answered.
 #[derive(Debug)]
 pub struct Ticket {
-    _memory: Option<OwnedSemaphorePermit>,
     slot: OwnedSemaphorePermit,
+}
+
+/// A frame with what pays for its memory: paid back with the last slice of it, be that in a decoded
+/// request, in a queue or on its way to a disk.
+struct PaidFrame {
+    frame: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for PaidFrame {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
 }
 
 /// Serves one connection to its end.
@@ -164,6 +176,7 @@ impl Reader {
         }
         let mut frame = self.buffer.split_to(4 + size);
         let _ = frame.split_to(4);
+        self.partial_since = Instant::now();
         Ok(Some(frame.freeze()))
     }
 
@@ -214,8 +227,9 @@ impl Reader {
         let slot = self.slots.clone().acquire_owned().await.map_err(|error| error.to_string())?;
         let cost = frame.len() + 4;
         let memory = self.held.as_mut().and_then(|held| held.split(cost));
+        let frame = Bytes::from_owner(PaidFrame { frame, _memory: memory });
         let event = broker::connection::read(self.conn, self.serial, frame)?;
-        let ticket = Ticket { _memory: memory, slot };
+        let ticket = Ticket { slot };
         // A closed channel means the writer ended, which ends this reader too.
         let _ = self.sender.send(Outgoing::Ticket(self.serial, ticket));
         self.serial += 1;
@@ -248,7 +262,7 @@ async fn write(
         }
         while let Some(reply) = early.remove(&next) {
             let name = reply.call.api.facts().name;
-            // The request's memory goes now; its place in line when the answer is written.
+            // Its place in line is free when the answer is written.
             let slot = tickets.remove(&next).map(|ticket| ticket.slot);
             match reply.encode(shell.disk()) {
                 Ok(Some(frame)) => {

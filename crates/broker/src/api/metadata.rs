@@ -11,7 +11,7 @@ use messages::metadata_response::{
 };
 use messages::{CreateTopicsRequest, MetadataRequest, MetadataResponse};
 use metadata::TopicImage;
-use metadata::controller::check_name;
+use metadata::controller::{METADATA_TOPIC, check_name};
 use wire::ErrorCode;
 
 use crate::api::{Api, api};
@@ -133,7 +133,10 @@ fn present(topic: &TopicImage) -> MetadataResponseTopic {
 
 /// Topics of Apache Kafka's own: clients may not write to them.
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+    matches!(
+        name,
+        METADATA_TOPIC | "__consumer_offsets" | "__transaction_state" | "__share_group_state"
+    )
 }
 
 fn create(node: &mut Node, names: Vec<String>, now: Now, out: &mut Vec<Effect>) {
