@@ -59,7 +59,7 @@ impl Default for Limits {
     }
 }
 
-/// What a request holds until it is answered.
+/// A request's place in line, held until it is answered. Its memory is paid for by its frame.
 #[derive(Debug)]
 pub struct Ticket {
     slot: OwnedSemaphorePermit,

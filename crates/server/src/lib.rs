@@ -6,7 +6,8 @@
 //! - I1: the node is stepped by one thread at a time, with no I/O while it is.
 //! - I2: a lane's disk operations start in the order the node gave them ([`disk`]).
 //! - I3: every connection's answers leave in the order of its requests ([`connection`]).
-//! - I4: memory held for requests is bounded over all connections ([`connection::Limits`]).
+//! - I4: memory held for the bytes of requests is bounded over all connections
+//!   ([`connection::Limits`]). Answers are not charged yet.
 
 pub mod connection;
 pub mod disk;
