@@ -1,11 +1,13 @@
 //! The keys of a topic.
 //!
-//! A key's value is, in this order: what the topic was given, what the broker's synonym of the key
-//! was given, the default. The typed view is built once per change, never on the hot path.
+//! A key's value is, in this order: what the topic was given, what the broker's synonyms of the key
+//! were given, the default. The typed view is built once per change, never on the hot path.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::value::{Invalid, Kind, parse_bool, split_list};
+use crate::layers::{Entry, Layers, Source};
+use crate::value::{Invalid, Kind, MAX, MAX_INT, MIN, parse_bool, shown, split_list};
 
 /// One key of a topic.
 #[derive(Debug)]
@@ -15,59 +17,261 @@ pub struct Row {
     /// Its type and range.
     pub kind: Kind,
     /// Its default, as text.
-    pub default: &'static str,
+    pub default: Option<&'static str>,
+    /// Broker keys that say it for topics that don't, the finest unit first.
+    pub synonyms: &'static [(&'static str, Unit)],
+    /// Accepted, and shown only where it is set.
+    pub internal: bool,
 }
 
-const fn row(name: &'static str, kind: Kind, default: &'static str) -> Row {
-    Row { name, kind, default }
+/// The unit of a broker key that speaks for a topic key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The topic key's own.
+    Same,
+    /// Minutes for milliseconds.
+    Minutes,
+    /// Hours for milliseconds.
+    Hours,
 }
 
-const MAX: i64 = i64::MAX;
-const MAX_INT: i64 = i32::MAX as i64;
-const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    synonyms: &'static [(&'static str, Unit)],
+    internal: bool,
+) -> Row {
+    Row { name, kind, default, synonyms, internal }
+}
 
-/// Every public topic key of Apache Kafka 4.4.0, by name.
+/// Every topic key of Apache Kafka 4.4.0, by name: 37 public ones and an internal one.
 ///
 /// `flush.messages` is the one default that differs: ours is 1, so that what is acknowledged is
 /// on disk; Apache Kafka leaves flushing to the operating system.
 pub const ROWS: &[Row] = &[
-    row("cleanup.policy", Kind::List(&["compact", "delete"]), "delete"),
-    row("compression.gzip.level", Kind::Int(-1, 9), "-1"),
-    row("compression.lz4.level", Kind::Int(1, 17), "9"),
-    row("compression.type", Kind::OneOf(CODECS), "producer"),
-    row("compression.zstd.level", Kind::Int(-131_072, 22), "3"),
-    row("delete.retention.ms", Kind::Long(0, MAX), "86400000"),
-    row("errors.deadletterqueue.group.enable", Kind::Boolean, "false"),
-    row("file.delete.delay.ms", Kind::Long(0, MAX), "60000"),
-    row("flush.messages", Kind::Long(1, MAX), "1"),
-    row("flush.ms", Kind::Long(0, MAX), "9223372036854775807"),
-    row("follower.replication.throttled.replicas", Kind::List(&[]), ""),
-    row("index.interval.bytes", Kind::Int(0, MAX_INT), "4096"),
-    row("leader.replication.throttled.replicas", Kind::List(&[]), ""),
-    row("local.retention.bytes", Kind::Long(-2, MAX), "-2"),
-    row("local.retention.ms", Kind::Long(-2, MAX), "-2"),
-    row("max.compaction.lag.ms", Kind::Long(1, MAX), "9223372036854775807"),
-    row("max.decompressed.message.bytes", Kind::Int(0, MAX_INT), "2147483639"),
-    row("max.message.bytes", Kind::Int(0, MAX_INT), "1048588"),
-    row("message.timestamp.after.max.ms", Kind::Long(0, MAX), "3600000"),
-    row("message.timestamp.before.max.ms", Kind::Long(0, MAX), "9223372036854775807"),
-    row("message.timestamp.type", Kind::OneOf(&["CreateTime", "LogAppendTime"]), "CreateTime"),
-    row("min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5"),
-    row("min.compaction.lag.ms", Kind::Long(0, MAX), "0"),
-    row("min.insync.replicas", Kind::Int(1, MAX_INT), "1"),
-    row("preallocate", Kind::Boolean, "false"),
-    row("remote.copy.lag.bytes", Kind::Long(-1, MAX), "-1"),
-    row("remote.copy.lag.ms", Kind::Long(-1, MAX), "0"),
-    row("remote.log.copy.disable", Kind::Boolean, "false"),
-    row("remote.log.delete.on.disable", Kind::Boolean, "false"),
-    row("remote.storage.enable", Kind::Boolean, "false"),
-    row("retention.bytes", Kind::Long(-1, MAX), "-1"),
-    row("retention.ms", Kind::Long(-1, MAX), "604800000"),
-    row("segment.bytes", Kind::Int(1_048_576, MAX_INT), "1073741824"),
-    row("segment.index.bytes", Kind::Int(4, MAX_INT), "10485760"),
-    row("segment.jitter.ms", Kind::Long(0, MAX), "0"),
-    row("segment.ms", Kind::Long(1, MAX), "604800000"),
-    row("unclean.leader.election.enable", Kind::Boolean, "false"),
+    row(
+        "cleanup.policy",
+        Kind::List(&["compact", "delete"]),
+        Some("delete"),
+        &[("log.cleanup.policy", Unit::Same)],
+        false,
+    ),
+    row(
+        "compression.gzip.level",
+        Kind::GzipLevel,
+        Some("-1"),
+        &[("compression.gzip.level", Unit::Same)],
+        false,
+    ),
+    row(
+        "compression.lz4.level",
+        Kind::Int(1, 17),
+        Some("9"),
+        &[("compression.lz4.level", Unit::Same)],
+        false,
+    ),
+    row(
+        "compression.type",
+        Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        Some("producer"),
+        &[("compression.type", Unit::Same)],
+        false,
+    ),
+    row(
+        "compression.zstd.level",
+        Kind::Int(-131_072, 22),
+        Some("3"),
+        &[("compression.zstd.level", Unit::Same)],
+        false,
+    ),
+    row(
+        "delete.retention.ms",
+        Kind::Long(0, MAX),
+        Some("86400000"),
+        &[("log.cleaner.delete.retention.ms", Unit::Same)],
+        false,
+    ),
+    row("errors.deadletterqueue.group.enable", Kind::Boolean, Some("false"), &[], false),
+    row(
+        "file.delete.delay.ms",
+        Kind::Long(0, MAX),
+        Some("60000"),
+        &[("log.segment.delete.delay.ms", Unit::Same)],
+        false,
+    ),
+    row(
+        "flush.messages",
+        Kind::Long(1, MAX),
+        Some("1"),
+        &[("log.flush.interval.messages", Unit::Same)],
+        false,
+    ),
+    row(
+        "flush.ms",
+        Kind::Long(0, MAX),
+        Some("9223372036854775807"),
+        &[("log.flush.interval.ms", Unit::Same), ("log.flush.scheduler.interval.ms", Unit::Same)],
+        false,
+    ),
+    row("follower.replication.throttled.replicas", Kind::ThrottledReplicas, Some(""), &[], false),
+    row(
+        "index.interval.bytes",
+        Kind::Int(0, MAX_INT),
+        Some("4096"),
+        &[("log.index.interval.bytes", Unit::Same)],
+        false,
+    ),
+    row("internal.segment.bytes", Kind::Int(crate::value::MIN_INT, MAX_INT), None, &[], true),
+    row("leader.replication.throttled.replicas", Kind::ThrottledReplicas, Some(""), &[], false),
+    row(
+        "local.retention.bytes",
+        Kind::Long(-2, MAX),
+        Some("-2"),
+        &[("log.local.retention.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "local.retention.ms",
+        Kind::Long(-2, MAX),
+        Some("-2"),
+        &[("log.local.retention.ms", Unit::Same)],
+        false,
+    ),
+    row(
+        "max.compaction.lag.ms",
+        Kind::Long(1, MAX),
+        Some("9223372036854775807"),
+        &[("log.cleaner.max.compaction.lag.ms", Unit::Same)],
+        false,
+    ),
+    row(
+        "max.decompressed.message.bytes",
+        Kind::Int(1, 2_147_483_639),
+        Some("2147483639"),
+        &[("max.decompressed.message.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "max.message.bytes",
+        Kind::Int(0, MAX_INT),
+        Some("1048588"),
+        &[("message.max.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "message.timestamp.after.max.ms",
+        Kind::Long(0, MAX),
+        Some("3600000"),
+        &[("log.message.timestamp.after.max.ms", Unit::Same)],
+        false,
+    ),
+    row(
+        "message.timestamp.before.max.ms",
+        Kind::Long(0, MAX),
+        Some("9223372036854775807"),
+        &[("log.message.timestamp.before.max.ms", Unit::Same)],
+        false,
+    ),
+    row(
+        "message.timestamp.type",
+        Kind::OneOf(&["CreateTime", "LogAppendTime"]),
+        Some("CreateTime"),
+        &[("log.message.timestamp.type", Unit::Same)],
+        false,
+    ),
+    row(
+        "min.cleanable.dirty.ratio",
+        Kind::Double(0.0, 1.0),
+        Some("0.5"),
+        &[("log.cleaner.min.cleanable.ratio", Unit::Same)],
+        false,
+    ),
+    row(
+        "min.compaction.lag.ms",
+        Kind::Long(0, MAX),
+        Some("0"),
+        &[("log.cleaner.min.compaction.lag.ms", Unit::Same)],
+        false,
+    ),
+    row(
+        "min.insync.replicas",
+        Kind::Int(1, MAX_INT),
+        Some("1"),
+        &[("min.insync.replicas", Unit::Same)],
+        false,
+    ),
+    row("preallocate", Kind::Boolean, Some("false"), &[("log.preallocate", Unit::Same)], false),
+    row(
+        "remote.copy.lag.bytes",
+        Kind::Long(-1, MAX),
+        Some("-1"),
+        &[("log.remote.copy.lag.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "remote.copy.lag.ms",
+        Kind::Long(-1, MAX),
+        Some("0"),
+        &[("log.remote.copy.lag.ms", Unit::Same)],
+        false,
+    ),
+    row("remote.log.copy.disable", Kind::Boolean, Some("false"), &[], false),
+    row("remote.log.delete.on.disable", Kind::Boolean, Some("false"), &[], false),
+    row("remote.storage.enable", Kind::Boolean, Some("false"), &[], false),
+    row(
+        "retention.bytes",
+        Kind::Long(MIN, MAX),
+        Some("-1"),
+        &[("log.retention.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "retention.ms",
+        Kind::Long(-1, MAX),
+        Some("604800000"),
+        &[
+            ("log.retention.ms", Unit::Same),
+            ("log.retention.minutes", Unit::Minutes),
+            ("log.retention.hours", Unit::Hours),
+        ],
+        false,
+    ),
+    row(
+        "segment.bytes",
+        Kind::Int(1_048_576, MAX_INT),
+        Some("1073741824"),
+        &[("log.segment.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "segment.index.bytes",
+        Kind::Int(4, MAX_INT),
+        Some("10485760"),
+        &[("log.index.size.max.bytes", Unit::Same)],
+        false,
+    ),
+    row(
+        "segment.jitter.ms",
+        Kind::Long(0, MAX),
+        Some("0"),
+        &[("log.roll.jitter.ms", Unit::Same), ("log.roll.jitter.hours", Unit::Hours)],
+        false,
+    ),
+    row(
+        "segment.ms",
+        Kind::Long(1, MAX),
+        Some("604800000"),
+        &[("log.roll.ms", Unit::Same), ("log.roll.hours", Unit::Hours)],
+        false,
+    ),
+    row(
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        Some("false"),
+        &[("unclean.leader.election.enable", Unit::Same)],
+        false,
+    ),
 ];
 
 /// The row of a key.
@@ -79,26 +283,83 @@ pub fn find(name: &str) -> Option<&'static Row> {
 ///
 /// # Errors
 /// An unknown key, a bad value, or values that exclude each other.
-pub fn validate(overrides: &BTreeMap<String, String>) -> Result<(), Invalid> {
-    for (key, value) in overrides {
-        let Some(row) = find(key) else {
-            return Err(Invalid {
-                key: key.clone(),
-                value: value.clone(),
-                allowed: "unknown topic config name".to_owned(),
-            });
-        };
-        row.kind.check(key, value)?;
-        // Both guard data: what isn't built yet must not be taken as promised.
-        if key == "remote.storage.enable" && parse_bool(value) == Some(true) {
-            return Err(Invalid {
-                key: key.clone(),
-                value: value.clone(),
-                allowed: "tiered storage is not available".to_owned(),
-            });
+pub fn validate(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result<(), Invalid> {
+    // Unknown keys first, whatever their place: that is what Apache Kafka complains of.
+    for key in overrides.keys() {
+        if find(key).is_none() {
+            return Err(Invalid::plain(key, format!("Unknown topic config name: {key}")));
         }
     }
+    for (key, value) in overrides {
+        let Some(row) = find(key) else { continue };
+        row.kind.check(key, value)?;
+    }
+    let long = |key: &str| value_of(key, overrides, layers).trim().parse::<i64>().unwrap_or(0);
+    let (least, most) = (long("min.compaction.lag.ms"), long("max.compaction.lag.ms"));
+    if least > most {
+        let text = format!(
+            "conflict topic config setting min.compaction.lag.ms ({least}) > \
+             max.compaction.lag.ms ({most})"
+        );
+        return Err(Invalid::plain("min.compaction.lag.ms", text));
+    }
+    // It guards data: what isn't built yet must not be taken as promised.
+    let tiered = overrides.get("remote.storage.enable").and_then(|value| parse_bool(value));
+    if tiered == Some(true) {
+        let text = "Tiered Storage functionality is disabled in the broker. Topic cannot be \
+                    configured with remote log storage.";
+        return Err(Invalid::plain("remote.storage.enable", text));
+    }
     Ok(())
+}
+
+/// The value of a key for a topic with these overrides.
+pub fn value_of<'a>(
+    key: &str,
+    overrides: &'a BTreeMap<String, String>,
+    layers: &'a Layers,
+) -> Cow<'a, str> {
+    if let Some(value) = overrides.get(key) {
+        return Cow::Borrowed(value);
+    }
+    let Some(row) = find(key) else { return Cow::Borrowed("") };
+    for (name, unit) in row.synonyms {
+        let Some(value) = layers.get(name) else { continue };
+        let factor = match unit {
+            Unit::Same => return Cow::Borrowed(value),
+            Unit::Minutes => 60_000,
+            Unit::Hours => 3_600_000,
+        };
+        let number = value.trim().parse::<i64>().unwrap_or(-1);
+        // A negative time is no limit, in whatever unit.
+        let scaled = if number < 0 { -1 } else { number.saturating_mul(factor) };
+        return Cow::Owned(scaled.to_string());
+    }
+    Cow::Borrowed(row.default.unwrap_or_default())
+}
+
+/// What DescribeConfigs says of one key of a topic: its value, where that comes from, and all
+/// places that say something, the strongest first.
+pub fn describe(
+    row: &Row,
+    overrides: &BTreeMap<String, String>,
+    layers: &Layers,
+) -> (String, Source, Vec<Entry>) {
+    let value = shown(row.kind, &value_of(row.name, overrides, layers));
+    let mut entries = Vec::new();
+    if let Some(own) = overrides.get(row.name) {
+        entries.push(Entry {
+            name: row.name,
+            value: Some(shown(row.kind, own)),
+            source: Source::Topic,
+        });
+    }
+    if let Some((first, _)) = row.synonyms.first() {
+        let names: Vec<&'static str> = row.synonyms.iter().map(|(name, _)| *name).collect();
+        entries.extend(layers.entries(first, &names));
+    }
+    let source = entries.first().map_or(Source::Default, |entry| entry.source);
+    (value, source, entries)
 }
 
 /// A topic's configuration, typed.
@@ -149,23 +410,31 @@ pub struct TopicConfig {
 }
 
 impl TopicConfig {
-    /// The typed view of checked overrides.
+    /// The typed view of overrides over the defaults alone.
     ///
     /// # Errors
     /// Overrides that [`validate`] refuses.
     pub fn new(overrides: &BTreeMap<String, String>) -> Result<Self, Invalid> {
-        validate(overrides)?;
-        let text = |key: &str| -> &str {
-            overrides
-                .get(key)
-                .map(String::as_str)
-                .unwrap_or_else(|| find(key).map_or("", |row| row.default))
-        };
+        Self::resolve(overrides, &Layers::default())
+    }
+
+    /// The typed view of overrides over what the broker was given.
+    ///
+    /// # Errors
+    /// Overrides that [`validate`] refuses.
+    pub fn resolve(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result<Self, Invalid> {
+        validate(overrides, layers)?;
+        let text = |key: &str| value_of(key, overrides, layers);
         // The values were checked, so a failed parse can only mean a row of another type; zero
         // would show at once in the test below.
         let long = |key: &str| text(key).trim().parse::<i64>().unwrap_or_default();
         let int = |key: &str| text(key).trim().parse::<i32>().unwrap_or_default();
-        let policy: Vec<&str> = split_list(text("cleanup.policy")).collect();
+        let policy = text("cleanup.policy");
+        let policy: Vec<&str> = split_list(&policy).collect();
+        let segment_bytes = match overrides.get("internal.segment.bytes") {
+            Some(bytes) => bytes.trim().parse::<i32>().unwrap_or_default().max(1),
+            None => int("segment.bytes"),
+        };
         Ok(Self {
             compact: policy.contains(&"compact"),
             delete: policy.contains(&"delete"),
@@ -183,8 +452,8 @@ impl TopicConfig {
             log_append_time: text("message.timestamp.type").trim() == "LogAppendTime",
             min_insync_replicas: int("min.insync.replicas"),
             retention_bytes: long("retention.bytes"),
-            retention_ms: long("retention.ms"),
-            segment_bytes: int("segment.bytes"),
+            retention_ms: long("retention.ms").max(-1),
+            segment_bytes,
             segment_index_bytes: int("segment.index.bytes"),
             segment_jitter_ms: long("segment.jitter.ms"),
             segment_ms: long("segment.ms"),
@@ -207,9 +476,21 @@ mod tests {
     fn rows_are_sorted_and_every_default_is_valid() {
         assert!(ROWS.is_sorted_by(|left, right| left.name < right.name));
         for row in ROWS {
-            row.kind.check(row.name, row.default).unwrap();
+            if let Some(default) = row.default {
+                row.kind.check(row.name, default).unwrap();
+            }
+            for (synonym, unit) in row.synonyms {
+                let broker = crate::broker::find(synonym).expect(synonym);
+                if *unit == Unit::Same {
+                    assert_eq!(broker.kind.wire_type(), row.kind.wire_type(), "{synonym}");
+                }
+            }
+            if row.name != "internal.segment.bytes" {
+                let value = value_of(row.name, &BTreeMap::new(), &Layers::default()).into_owned();
+                assert_eq!(Some(value.as_str()), row.default, "{}", row.name);
+            }
         }
-        assert_eq!(ROWS.len(), 37);
+        assert_eq!(ROWS.iter().filter(|row| !row.internal).count(), 37);
     }
 
     #[test]
@@ -224,5 +505,47 @@ mod tests {
         assert_eq!(config.retention_ms, 604_800_000);
         overrides.insert("segment.sm".to_owned(), "5".to_owned());
         assert!(TopicConfig::new(&overrides).is_err());
+    }
+
+    #[test]
+    fn the_brokers_words_count_where_the_topic_says_nothing() {
+        let text = |value: &str| value.to_owned();
+        let mut layers = Layers::default();
+        layers.file.insert(text("log.retention.hours"), text("2"));
+        let none = BTreeMap::new();
+        assert_eq!(TopicConfig::resolve(&none, &layers).unwrap().retention_ms, 7_200_000);
+        layers.file.insert(text("log.retention.minutes"), text("3"));
+        assert_eq!(TopicConfig::resolve(&none, &layers).unwrap().retention_ms, 180_000);
+        layers.cluster.insert(text("log.retention.ms"), text("90000000"));
+        layers.broker.insert(text("log.retention.ms"), text("86400000"));
+        let row = find("retention.ms").unwrap();
+        let (value, source, entries) = describe(row, &none, &layers);
+        assert_eq!((value.as_str(), source), ("86400000", Source::DynamicBroker));
+        let names: Vec<(&str, Source)> =
+            entries.iter().map(|entry| (entry.name, entry.source)).collect();
+        assert_eq!(
+            names,
+            [
+                ("log.retention.ms", Source::DynamicBroker),
+                ("log.retention.ms", Source::DynamicDefaultBroker),
+                ("log.retention.minutes", Source::StaticBroker),
+                ("log.retention.hours", Source::StaticBroker),
+                ("log.retention.hours", Source::Default),
+            ]
+        );
+        let own = BTreeMap::from([(text("retention.ms"), text("5"))]);
+        let (value, source, _) = describe(row, &own, &layers);
+        assert_eq!((value.as_str(), source), ("5", Source::Topic));
+    }
+
+    #[test]
+    fn a_topic_key_nobody_set_has_the_synonyms_apache_kafka_shows() {
+        let none = BTreeMap::new();
+        let layers = Layers::default();
+        // log.retention.ms has no value of its own, and the list begins with it or is empty.
+        let (value, source, entries) = describe(find("retention.ms").unwrap(), &none, &layers);
+        assert_eq!((value.as_str(), source, entries.len()), ("604800000", Source::Default, 0));
+        let (_, _, entries) = describe(find("segment.bytes").unwrap(), &none, &layers);
+        assert_eq!(entries.len(), 1);
     }
 }

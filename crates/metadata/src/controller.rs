@@ -238,7 +238,7 @@ fn place(
         count => count,
     };
     let usable: Vec<i32> =
-        image.brokers.iter().filter(|(_, broker)| !broker.fenced).map(|(id, _)| *id).collect();
+        image.brokers.iter().filter(|(_, broker)| !broker.is_fenced()).map(|(id, _)| *id).collect();
     if factor as usize > usable.len() {
         let message = format!(
             "Unable to replicate the partition {factor} time(s): The target replication factor of \

@@ -31,6 +31,8 @@ pub struct PartitionImage {
     pub leader_epoch: i32,
     /// Raised with each change.
     pub partition_epoch: i32,
+    /// 1 while a leader elected uncleanly has not recovered yet, else 0.
+    pub recovery_state: i8,
     /// The log directory of each replica (KIP-858).
     pub directories: Vec<Uuid>,
     /// Eligible leader replicas (KIP-966).
@@ -46,11 +48,19 @@ pub struct PartitionImage {
 /// One registered broker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerImage {
-    /// Its registration as it was written.
+    /// Its registration with all changes since.
     pub registration: messages::RegisterBrokerRecord,
-    /// It may not lead.
-    pub fenced: bool,
 }
+
+impl BrokerImage {
+    /// True while it may not lead.
+    pub fn is_fenced(&self) -> bool {
+        self.registration.fenced
+    }
+}
+
+/// Whom a client quota is for: (entity type, name; `None` is the default of that type), by type.
+pub type QuotaEntity = Vec<(String, Option<String>)>;
 
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,6 +77,16 @@ pub struct Image {
     pub features: BTreeMap<String, i16>,
     /// The first producer id not handed out yet.
     pub next_producer_id: i64,
+    /// Registered controllers by id.
+    pub controllers: BTreeMap<i32, messages::RegisterControllerRecord>,
+    /// Client quotas: values by key.
+    pub quotas: BTreeMap<QuotaEntity, BTreeMap<String, f64>>,
+    /// Access control entries by id.
+    pub acls: BTreeMap<Uuid, messages::AccessControlEntryRecord>,
+    /// SCRAM credentials by mechanism and user.
+    pub scram: BTreeMap<(i8, String), messages::UserScramCredentialRecord>,
+    /// Delegation tokens by id.
+    pub tokens: BTreeMap<String, messages::DelegationTokenRecord>,
 }
 
 /// Resource types of configuration records.
@@ -75,6 +95,12 @@ pub mod resource {
     pub const TOPIC: i8 = 2;
     /// A broker; the empty name is the default of all.
     pub const BROKER: i8 = 4;
+    /// The loggers of a broker; never in a record.
+    pub const BROKER_LOGGER: i8 = 8;
+    /// A client metrics subscription (KIP-714).
+    pub const CLIENT_METRICS: i8 = 16;
+    /// A group.
+    pub const GROUP: i8 = 32;
 }
 
 /// A record that contradicts what was replayed before it.
@@ -98,6 +124,16 @@ impl Image {
     /// A topic's overrides.
     pub fn topic_overrides(&self, name: &str) -> BTreeMap<String, String> {
         self.configs.get(&(resource::TOPIC, name.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// The overrides of a resource that is not a topic, or of a topic: by key.
+    pub fn overrides(&self, resource_type: i8, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.configs.get(&(resource_type, name.to_owned()))
+    }
+
+    /// The level of `metadata.version`; the oldest one where none was written yet.
+    pub fn metadata_version(&self) -> i16 {
+        self.features.get(METADATA_VERSION).copied().unwrap_or(METADATA_VERSION_MIN)
     }
 
     /// Applies one record.
@@ -146,21 +182,19 @@ impl Image {
                 }
             }
             Record::RegisterBroker(registration) => {
-                self.brokers.insert(
-                    registration.broker_id,
-                    BrokerImage { fenced: registration.fenced, registration: registration.clone() },
-                );
+                let broker = BrokerImage { registration: registration.clone() };
+                self.brokers.insert(registration.broker_id, broker);
             }
             Record::UnregisterBroker(gone) => {
+                self.broker(gone.broker_id)?;
                 self.brokers.remove(&gone.broker_id);
             }
-            Record::FenceBroker(fence) => self.broker(fence.id)?.fenced = true,
-            Record::UnfenceBroker(unfence) => self.broker(unfence.id)?.fenced = false,
+            Record::FenceBroker(fence) => self.broker(fence.id)?.registration.fenced = true,
+            Record::UnfenceBroker(unfence) => {
+                self.broker(unfence.id)?.registration.fenced = false;
+            }
             Record::BrokerRegistrationChange(change) => {
-                let broker = self.broker(change.broker_id)?;
-                if change.fenced != 0 {
-                    broker.fenced = change.fenced > 0;
-                }
+                self.replay_registration_change(change)?;
             }
             Record::FeatureLevel(feature) => {
                 if feature.feature_level == 0 {
@@ -170,22 +204,99 @@ impl Image {
                 }
             }
             Record::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
-            // Kept in the log for the day their subject is built; none changes what is above.
-            Record::DelegationToken(_)
-            | Record::UserScramCredential(_)
-            | Record::ClientQuota(_)
-            | Record::AccessControlEntry(_)
-            | Record::RemoveAccessControlEntry(_)
-            | Record::NoOp(_)
+            Record::RegisterController(controller) => {
+                self.controllers.insert(controller.controller_id, controller.clone());
+            }
+            Record::UnregisterController(gone) => {
+                self.controllers.remove(&gone.controller_id);
+            }
+            Record::ClientQuota(quota) => self.replay_quota(quota),
+            Record::AccessControlEntry(entry) => {
+                self.acls.insert(entry.id, entry.clone());
+            }
+            Record::RemoveAccessControlEntry(gone) => {
+                self.acls.remove(&gone.id).ok_or_else(|| missing("ACL", gone.id))?;
+            }
+            Record::UserScramCredential(credential) => {
+                let key = (credential.mechanism, credential.name.clone());
+                self.scram.insert(key, credential.clone());
+            }
+            Record::RemoveUserScramCredential(gone) => {
+                self.scram.remove(&(gone.mechanism, gone.name.clone()));
+            }
+            Record::DelegationToken(token) => {
+                self.tokens.insert(token.token_id.clone(), token.clone());
+            }
+            Record::RemoveDelegationToken(gone) => {
+                self.tokens.remove(&gone.token_id);
+            }
+            Record::ClearElr(clear) => self.clear_elr(&clear.topic_name)?,
+            // Nothing to remember: time passing, and borders of transactions, which `Loader`
+            // keeps to; a migration from ZooKeeper is over before 4.0 opens a directory.
+            Record::NoOp(_)
             | Record::ZkMigrationState(_)
-            | Record::RemoveUserScramCredential(_)
             | Record::BeginTransaction(_)
             | Record::EndTransaction(_)
-            | Record::AbortTransaction(_)
-            | Record::RemoveDelegationToken(_)
-            | Record::RegisterController(_)
-            | Record::ClearElr(_)
-            | Record::UnregisterController(_) => {}
+            | Record::AbortTransaction(_) => {}
+        }
+        Ok(())
+    }
+
+    fn replay_registration_change(
+        &mut self,
+        change: &messages::BrokerRegistrationChangeRecord,
+    ) -> Result<(), Contradiction> {
+        let registration = &mut self.broker(change.broker_id)?.registration;
+        if change.fenced != 0 {
+            registration.fenced = change.fenced > 0;
+        }
+        if change.in_controlled_shutdown != 0 {
+            registration.in_controlled_shutdown = change.in_controlled_shutdown > 0;
+        }
+        if !change.log_dirs.is_empty() {
+            registration.log_dirs.clone_from(&change.log_dirs);
+        }
+        if change.cordoned_log_dirs.is_some() {
+            registration.cordoned_log_dirs.clone_from(&change.cordoned_log_dirs);
+        }
+        Ok(())
+    }
+
+    fn replay_quota(&mut self, quota: &messages::ClientQuotaRecord) {
+        let mut entity: QuotaEntity = quota
+            .entity
+            .iter()
+            .map(|part| (part.entity_type.clone(), part.entity_name.clone()))
+            .collect();
+        entity.sort();
+        if !quota.remove {
+            self.quotas.entry(entity).or_default().insert(quota.key.clone(), quota.value);
+        } else if let Some(values) = self.quotas.get_mut(&entity) {
+            values.remove(&quota.key);
+            if values.is_empty() {
+                self.quotas.remove(&entity);
+            }
+        }
+    }
+
+    /// Forgets the eligible leader replicas of a topic, or of all if the name is empty.
+    fn clear_elr(&mut self, name: &str) -> Result<(), Contradiction> {
+        let only = match name {
+            "" => None,
+            name => Some(
+                *self
+                    .topic_ids
+                    .get(name)
+                    .ok_or_else(|| Contradiction(format!("no topic {name} to clear the ELR of")))?,
+            ),
+        };
+        let topics = self.topics.values_mut().filter(|topic| only.is_none_or(|id| topic.id == id));
+        for partition in topics.flat_map(|topic| &mut topic.partitions) {
+            if !partition.elr.is_empty() || !partition.last_known_elr.is_empty() {
+                partition.elr.clear();
+                partition.last_known_elr.clear();
+                partition.partition_epoch += 1;
+            }
         }
         Ok(())
     }
@@ -207,6 +318,7 @@ impl Image {
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
             directories: record.directories.clone(),
+            recovery_state: record.leader_recovery_state,
             elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
             last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
             removing: record.removing_replicas.clone(),
@@ -252,6 +364,9 @@ impl Image {
         if let Some(directories) = &change.directories {
             partition.directories.clone_from(directories);
         }
+        if change.leader_recovery_state >= 0 {
+            partition.recovery_state = change.leader_recovery_state;
+        }
         if change.leader != LEADER_UNCHANGED {
             partition.leader = change.leader;
             // Also when it names the same leader: that is how a new epoch is forced.
@@ -263,11 +378,21 @@ impl Image {
 }
 
 fn missing_topic(id: Uuid) -> Contradiction {
-    Contradiction(format!("no topic with id {id}"))
+    missing("topic", id)
 }
 
+fn missing(what: &str, id: Uuid) -> Contradiction {
+    Contradiction(format!("no {what} with id {id}"))
+}
+
+/// The feature that says which records may be written.
+pub const METADATA_VERSION: &str = "metadata.version";
+/// 3.3-IV3, the oldest that 4.x reads.
+pub const METADATA_VERSION_MIN: i16 = 7;
+/// 4.4-IV2, the newest whose records are known here.
+pub const METADATA_VERSION_MAX: i16 = 33;
 /// `PartitionChangeRecord.leader` where the leader stays.
-const LEADER_UNCHANGED: i32 = -2;
+pub const LEADER_UNCHANGED: i32 = -2;
 
 #[cfg(test)]
 mod tests {

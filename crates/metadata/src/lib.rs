@@ -1,7 +1,8 @@
 //! The cluster's metadata: the records of `__cluster_metadata`, the image they add up to, and the
 //! controller that decides which records to write.
 //!
-//! Owns: record framing ([`record`]), the replayed state ([`image`]), decisions ([`controller`]).
+//! Owns: record framing ([`record`]), the replayed state ([`image`]), how it is read from a log
+//! ([`loader`]) and kept in snapshots ([`snapshot`]), decisions ([`controller`]).
 //!
 //! Invariants:
 //! - I1: `replay` is the only mutation of an image; the same records give the same image.
@@ -11,7 +12,11 @@
 
 pub mod controller;
 pub mod image;
+pub mod loader;
 pub mod record;
+pub mod snapshot;
 
 pub use image::{BrokerImage, Image, PartitionImage, TopicImage};
+pub use loader::Loader;
 pub use record::Record;
+pub use snapshot::{QuorumStatement, SnapshotId};

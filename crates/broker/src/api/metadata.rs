@@ -28,7 +28,7 @@ fn handle(node: &mut Node, call: Call, request: MetadataRequest, now: Now, out: 
             .image
             .brokers
             .values()
-            .filter(|broker| !broker.fenced)
+            .filter(|broker| !broker.is_fenced())
             .filter_map(|broker| {
                 let endpoint = broker.registration.end_points.first()?;
                 Some(MetadataResponseBroker {
