@@ -281,15 +281,13 @@ impl Image {
 
     /// Forgets the eligible leader replicas of a topic, or of all if the name is empty.
     fn clear_elr(&mut self, name: &str) -> Result<(), Contradiction> {
-        let only = match name {
-            "" => None,
-            name => Some(
-                *self
-                    .topic_ids
-                    .get(name)
-                    .ok_or_else(|| Contradiction(format!("no topic {name} to clear the ELR of")))?,
-            ),
-        };
+        let only =
+            match name {
+                "" => None,
+                name => Some(*self.topic_ids.get(name).ok_or_else(|| {
+                    Contradiction(format!("no topic {name} to clear the ELR of"))
+                })?),
+            };
         let topics = self.topics.values_mut().filter(|topic| only.is_none_or(|id| topic.id == id));
         for partition in topics.flat_map(|topic| &mut topic.partitions) {
             if !partition.elr.is_empty() || !partition.last_known_elr.is_empty() {

@@ -84,8 +84,10 @@ pub fn write(
     let build = |builder: BatchBuilder| builder.build().map_err(|error| error.to_string());
     let mut file = Vec::new();
     let mut head = BatchBuilder::new(options(0, true));
-    let header =
-        SnapshotHeaderRecord { last_contained_log_timestamp: last_timestamp_ms, ..Default::default() };
+    let header = SnapshotHeaderRecord {
+        last_contained_log_timestamp: last_timestamp_ms,
+        ..Default::default()
+    };
     push_control(&mut head, ControlKind::SnapshotHeader, &header, now_ms)?;
     push_quorum(&mut head, quorum, now_ms)?;
     let mut offset = i64::from(head.count());
@@ -123,8 +125,7 @@ pub fn push_quorum(
     if quorum.kraft_version == 0 {
         return Ok(());
     }
-    let version =
-        KRaftVersionRecord { k_raft_version: quorum.kraft_version, ..Default::default() };
+    let version = KRaftVersionRecord { k_raft_version: quorum.kraft_version, ..Default::default() };
     push_control(builder, ControlKind::KRaftVersion, &version, now_ms)?;
     match &quorum.voters {
         Some(voters) => push_control(builder, ControlKind::KRaftVoters, voters, now_ms),
@@ -258,7 +259,7 @@ mod tests {
 
     fn full_image() -> Image {
         let mut image = Image::default();
-        let mut history = crate::controller::bootstrap();
+        let mut history = crate::controller::features();
         history.push(Record::RegisterBroker(RegisterBrokerRecord {
             broker_id: 1,
             log_dirs: vec![Uuid(500)],
@@ -344,7 +345,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_without_its_end_or_with_a_flipped_bit_is_refused() {
-        let file = write(&records(&full_image()), 33, &QuorumStatement::default(), 4, 0, 0).unwrap();
+        let file =
+            write(&records(&full_image()), 33, &QuorumStatement::default(), 4, 0, 0).unwrap();
         let footer = 61 + 15;
         for len in [0, 50, 61, file.len() / 2, file.len() - footer, file.len() - 1] {
             assert!(load(&file.slice(..len)).is_err(), "{len} of {}", file.len());
