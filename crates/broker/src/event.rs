@@ -73,4 +73,6 @@ pub enum Effect {
     Halt(String),
     /// Tell the operator.
     Warn(String),
+    /// From now on tell the operator, of what this logger says, what is at least that urgent.
+    LogLevel(String, String),
 }

@@ -16,6 +16,7 @@
 //!   connection as Apache Kafka does.
 
 pub mod api;
+pub mod apply;
 pub mod connection;
 pub mod event;
 pub mod metadata_log;
@@ -25,7 +26,8 @@ pub mod reply;
 pub mod rng;
 pub mod session;
 pub mod startup;
+pub mod upkeep;
 
 pub use event::{Call, ConnId, Effect, Event, Lane, Now};
-pub use node::{Node, NodeConfig};
+pub use node::{LogDir, Node, NodeConfig};
 pub use reply::Reply;

@@ -5,17 +5,19 @@
 //! record, and the first one also states `kraft.version` and the voters (KIP-853).
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use messages::voters_record::{Endpoint, KRaftVersionFeature, Voter};
-use messages::{KRaftVersionRecord, LeaderChangeMessage, Message, VotersRecord};
-use metadata::Record;
+use messages::{LeaderChangeMessage, VotersRecord};
+use metadata::snapshot::{push_control, push_quorum};
+use metadata::{Image, QuorumStatement, Record, SnapshotId, snapshot};
 use ottla_log::Log;
-use ottla_log::disk::{FileIds, Submission};
+use ottla_log::disk::{FileIds, Op, Submission, Token};
 use ottla_log::planted::{self, Bug};
+use wire::Uuid;
 use wire::record::{BatchBuilder, BatchOptions, ControlKind};
-use wire::{Bytes, Uuid};
 
-use crate::event::Call;
+use crate::event::{Call, Now};
 use crate::reply::Body;
 
 /// What to do when records are committed.
@@ -33,6 +35,8 @@ pub enum OnCommit {
 #[derive(Debug)]
 struct Pending {
     end: i64,
+    bytes: u64,
+    written_ms: i64,
     records: Vec<Record>,
     then: OnCommit,
 }
@@ -42,16 +46,28 @@ struct Pending {
 pub struct MetadataLog {
     /// The log itself.
     pub log: Log,
+    /// Its snapshots.
+    pub snapshots: Snapshots,
+    quorum: QuorumStatement,
     epoch: i32,
     committed: i64,
+    /// When the last committed record was written.
+    committed_ms: i64,
     pending: VecDeque<Pending>,
 }
 
 impl MetadataLog {
     /// Takes over a log in a new raft epoch.
-    pub fn new(log: Log, epoch: i32) -> Self {
+    pub fn new(
+        log: Log,
+        epoch: i32,
+        quorum: QuorumStatement,
+        snapshots: Snapshots,
+        committed_ms: i64,
+    ) -> Self {
         let committed = log.end();
-        Self { log, epoch, committed, pending: VecDeque::new() }
+        let pending = VecDeque::new();
+        Self { log, snapshots, quorum, epoch, committed, committed_ms, pending }
     }
 
     /// The end of what is committed, exclusive: the offset the image is at.
@@ -71,6 +87,7 @@ impl MetadataLog {
     pub fn append(
         &mut self,
         records: Vec<Record>,
+        metadata_version: i16,
         then: OnCommit,
         now_ms: i64,
         ids: &mut FileIds,
@@ -78,21 +95,23 @@ impl MetadataLog {
     ) -> Result<(), String> {
         let mut builder = BatchBuilder::new(self.options(false));
         for record in &records {
-            let value = record.to_value().map_err(|error| error.to_string())?;
+            let value = record.to_value(metadata_version).map_err(|error| error.to_string())?;
             builder.push(now_ms, None, Some(&value), &[]);
         }
-        self.append_batch(builder, now_ms, ids, out)?;
-        self.pending.push_back(Pending { end: self.log.end(), records, then });
+        let bytes = self.append_batch(builder, now_ms, ids, out)?;
+        let end = self.log.end();
+        self.pending.push_back(Pending { end, bytes, written_ms: now_ms, records, then });
         Ok(())
     }
 
-    /// Appends the control batch with which this node's epoch begins.
+    /// Appends the control batch with which this node's epoch begins; the first one of a log also
+    /// states its quorum.
     ///
     /// # Errors
     /// As [`Self::append`].
     pub fn begin_epoch(
         &mut self,
-        voter: &VoterIdentity,
+        node_id: i32,
         now_ms: i64,
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
@@ -100,18 +119,19 @@ impl MetadataLog {
         let first = self.log.end() == 0;
         let mut builder = BatchBuilder::new(self.options(true));
         let only =
-            messages::leader_change_message::Voter { voter_id: voter.id, ..Default::default() };
+            messages::leader_change_message::Voter { voter_id: node_id, ..Default::default() };
         let change = LeaderChangeMessage {
-            leader_id: voter.id,
+            leader_id: node_id,
             voters: vec![only.clone()],
             granting_voters: vec![only],
             ..Default::default()
         };
         push_control(&mut builder, ControlKind::LeaderChange, &change, now_ms)?;
         if first {
-            push_voters(&mut builder, voter, now_ms)?;
+            push_quorum(&mut builder, &self.quorum, now_ms)?;
         }
-        self.append_batch(builder, now_ms, ids, out)
+        self.append_batch(builder, now_ms, ids, out)?;
+        Ok(())
     }
 
     /// What was committed since the last call: records and what to do, in order.
@@ -121,6 +141,8 @@ impl MetadataLog {
         let mut done = Vec::new();
         while self.pending.front().is_some_and(|pending| pending.end <= self.committed) {
             if let Some(pending) = self.pending.pop_front() {
+                self.snapshots.bytes_since += pending.bytes;
+                self.committed_ms = pending.written_ms;
                 done.push((pending.records, pending.then));
             }
         }
@@ -142,14 +164,137 @@ impl MetadataLog {
         now_ms: i64,
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
-    ) -> Result<(), String> {
+    ) -> Result<u64, String> {
         let batch = builder.build().map_err(|error| error.to_string())?;
+        let bytes = batch.len() as u64;
         self.log
             .append_as_follower(now_ms, batch, ids, out)
             .map_err(|error| format!("{error:?}"))?;
-        Ok(())
+        Ok(bytes)
+    }
+
+    /// Writes a snapshot of the image, which is that of all that is committed, if it is time.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn take_snapshot(
+        &mut self,
+        image: &Image,
+        rules: &SnapshotRules,
+        now: Now,
+    ) -> Result<Option<Submission>, String> {
+        let snapshots = &mut self.snapshots;
+        let waited = now.steady_ms - snapshots.taken_ms >= rules.interval_ms;
+        let due = snapshots.bytes_since >= rules.bytes_between
+            || (rules.interval_ms > 0 && waited && snapshots.bytes_since > 0);
+        if !due || snapshots.writing.is_some() || self.committed == 0 {
+            return Ok(None);
+        }
+        let epoch = self.log.epochs().epoch_at(self.committed - 1).unwrap_or(self.epoch);
+        let id = SnapshotId { end_offset: self.committed, epoch };
+        let file = snapshot::write(
+            &snapshot::records(image),
+            image.metadata_version(),
+            &self.quorum,
+            epoch,
+            self.committed_ms,
+            now.wall_ms,
+        )?;
+        snapshots.taken_ms = now.steady_ms;
+        snapshots.bytes_since = 0;
+        let bytes = file.len() as u64;
+        snapshots.writing = Some(Snapshot { id, bytes, last_timestamp_ms: self.committed_ms });
+        let path = snapshots.dir.join(id.file_name());
+        Ok(Some(Submission { token: SNAPSHOT_TOKEN, op: Op::Replace { path, bytes: file } }))
+    }
+
+    /// The snapshot under way is durable, or could not be written: then the next one is tried
+    /// after as many bytes again.
+    pub fn snapshot_ended(&mut self, written: bool) {
+        if let Some(snapshot) = self.snapshots.writing.take().filter(|_| written) {
+            self.snapshots.kept.push(snapshot);
+        }
+    }
+
+    /// Gives up old snapshots and the part of the log before those that are kept: the newest one
+    /// always, others while they are young and all together small enough.
+    pub fn prune(
+        &mut self,
+        rules: &SnapshotRules,
+        now: Now,
+        ids: &mut FileIds,
+        out: &mut Vec<Submission>,
+    ) -> Vec<Submission> {
+        let mut removed = Vec::new();
+        while let [oldest, next, ..] = self.snapshots.kept.as_slice() {
+            let sizes: u64 = self.snapshots.kept.iter().map(|snapshot| snapshot.bytes).sum();
+            let total = i64::try_from(self.log.size() + sizes).unwrap_or(i64::MAX);
+            let large = rules.retention_bytes >= 0 && total > rules.retention_bytes;
+            let age = now.wall_ms.saturating_sub(oldest.last_timestamp_ms);
+            let old = rules.retention_ms >= 0 && age > rules.retention_ms;
+            if !large && !old {
+                break;
+            }
+            let start = next.id.end_offset;
+            let path = self.snapshots.dir.join(oldest.id.file_name());
+            removed.push(Submission { token: REMOVED_TOKEN, op: Op::RemoveFile { path } });
+            self.snapshots.kept.remove(0);
+            self.log.delete_records(start);
+        }
+        self.log.expire(now.wall_ms, self.committed, ids, out);
+        self.log.empty_trash(now.wall_ms, out);
+        removed
     }
 }
+
+/// When snapshots are taken and given up.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotRules {
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub bytes_between: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; 0 is never.
+    pub interval_ms: i64,
+    /// `metadata.max.retention.bytes`; negative is for ever.
+    pub retention_bytes: i64,
+    /// `metadata.max.retention.ms`; negative is for ever.
+    pub retention_ms: i64,
+}
+
+/// A snapshot that is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot {
+    /// What it holds.
+    pub id: SnapshotId,
+    /// The size of its file.
+    pub bytes: u64,
+    /// The time of the last record in it.
+    pub last_timestamp_ms: i64,
+}
+
+/// The snapshots of a metadata log.
+#[derive(Debug)]
+pub struct Snapshots {
+    dir: PathBuf,
+    /// From the oldest on.
+    kept: Vec<Snapshot>,
+    writing: Option<Snapshot>,
+    /// Bytes of records committed since the last one.
+    bytes_since: u64,
+    /// When the last one was taken, on the steady clock.
+    taken_ms: i64,
+}
+
+impl Snapshots {
+    /// Those found in a directory, and the bytes of the log behind the newest.
+    pub fn new(dir: &Path, kept: Vec<Snapshot>, bytes_since: u64) -> Self {
+        Self { dir: dir.to_owned(), kept, writing: None, bytes_since, taken_ms: 0 }
+    }
+}
+
+/// Names the writing of a snapshot; one is under way at a time.
+pub const SNAPSHOT_TOKEN: Token = Token(0);
+/// Names removals, whose ends nobody waits for.
+pub const REMOVED_TOKEN: Token = Token(1);
 
 /// This node as a voter of its quorum.
 #[derive(Clone, Debug)]
@@ -162,30 +307,13 @@ pub struct VoterIdentity {
     pub endpoint: (String, String, u16),
 }
 
-fn push_control<M: Message>(
-    builder: &mut BatchBuilder,
-    kind: ControlKind,
-    body: &M,
-    now_ms: i64,
-) -> Result<(), String> {
-    let value = body.to_bytes(0).map_err(|error| error.to_string())?;
-    builder.push_control(now_ms, kind, &value);
-    Ok(())
-}
-
-/// The records that make a quorum one with voters in its log.
-fn push_voters(
-    builder: &mut BatchBuilder,
-    voter: &VoterIdentity,
-    now_ms: i64,
-) -> Result<(), String> {
-    let version = KRaftVersionRecord { k_raft_version: 1, ..Default::default() };
-    push_control(builder, ControlKind::KRaftVersion, &version, now_ms)?;
-    let (name, host, port) = voter.endpoint.clone();
-    let voters = VotersRecord {
-        voters: vec![Voter {
-            voter_id: voter.id,
-            voter_directory_id: voter.directory_id,
+impl VoterIdentity {
+    /// What a log says whose only voter this is (KIP-853).
+    pub fn alone(self) -> QuorumStatement {
+        let (name, host, port) = self.endpoint;
+        let voters = vec![Voter {
+            voter_id: self.id,
+            voter_directory_id: self.directory_id,
             endpoints: vec![Endpoint { name, host, port, ..Default::default() }],
             k_raft_version_feature: KRaftVersionFeature {
                 min_supported_version: 0,
@@ -193,33 +321,8 @@ fn push_voters(
                 ..Default::default()
             },
             ..Default::default()
-        }],
-        ..Default::default()
-    };
-    push_control(builder, ControlKind::KRaftVoters, &voters, now_ms)
-}
-
-/// The bootstrap snapshot `0-0` that formatting a directory writes: quorum, then features.
-///
-/// # Errors
-/// A record that can't be encoded: a mistake of ours.
-pub fn bootstrap_snapshot(voter: &VoterIdentity, now_ms: i64) -> Result<Bytes, String> {
-    let control = |base_offset| {
-        BatchBuilder::new(BatchOptions { base_offset, control: true, ..Default::default() })
-    };
-    let build = |builder: BatchBuilder| builder.build().map_err(|error| error.to_string());
-    let mut head = control(0);
-    let header = messages::SnapshotHeaderRecord::default();
-    push_control(&mut head, ControlKind::SnapshotHeader, &header, now_ms)?;
-    push_voters(&mut head, voter, now_ms)?;
-    let mut body = BatchBuilder::new(BatchOptions { base_offset: 3, ..Default::default() });
-    let records = metadata::controller::bootstrap();
-    for record in &records {
-        let value = record.to_value().map_err(|error| error.to_string())?;
-        body.push(now_ms, None, Some(&value), &[]);
+        }];
+        let voters = VotersRecord { voters, ..Default::default() };
+        QuorumStatement { kraft_version: 1, voters: Some(voters) }
     }
-    let mut foot = control(3 + records.len() as i64);
-    let footer = messages::SnapshotFooterRecord::default();
-    push_control(&mut foot, ControlKind::SnapshotFooter, &footer, now_ms)?;
-    Ok([build(head)?, build(body)?, build(foot)?].concat().into())
 }

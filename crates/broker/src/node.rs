@@ -2,25 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use config::TopicConfig;
+use config::Layers;
 use messages::{CreateTopicsRequest, CreateTopicsResponse, ProduceResponse};
 use metadata::controller::{self, Defaults};
+use metadata::image::{METADATA_VERSION_MAX, METADATA_VERSION_MIN};
 use metadata::{Image, Record};
-use ottla_log::disk::{Completion, FileIds, Op, Submission, Token};
+use ottla_log::AppendInfo;
+use ottla_log::disk::{Completion, FileIds, Submission};
 use ottla_log::planted::{self, Bug};
-use ottla_log::{AppendInfo, Log};
-use wire::files::{OffsetEntry, render_offsets};
 use wire::{Bytes, ErrorCode, Uuid};
 
 use crate::api::{fetch, init_producer_id};
+use crate::apply::Removals;
 use crate::event::{Call, ConnId, Effect, Event, Lane, Now};
 use crate::metadata_log::{MetadataLog, OnCommit};
-use crate::partition::{Partition, log_config, validate_config};
+use crate::partition::{Partition, validate_config};
 use crate::reply::{Body, Encode, Reply};
 use crate::rng::Rng;
 use crate::session::{Scope, Sessions, Wants};
+use crate::upkeep::Upkeep;
+
+/// A directory that holds logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDir {
+    /// Its own id (KIP-858).
+    pub id: Uuid,
+    /// Where it is.
+    pub path: PathBuf,
+}
 
 /// What a node is told once.
 #[derive(Clone, Debug)]
@@ -29,18 +39,16 @@ pub struct NodeConfig {
     pub node_id: i32,
     /// `cluster.id` of its directories.
     pub cluster_id: String,
-    /// The id of its log directory.
-    pub directory_id: Uuid,
-    /// `log.dirs`: one directory.
-    pub log_dir: PathBuf,
+    /// `log.dirs`, at least one.
+    pub log_dirs: Vec<LogDir>,
+    /// `metadata.log.dir`, one of `log_dirs` or another one.
+    pub metadata_dir: LogDir,
     /// What clients are told to connect to.
     pub advertised: (String, u16),
-    /// `auto.create.topics.enable`.
-    pub auto_create_topics: bool,
-    /// `num.partitions` and `default.replication.factor`.
-    pub defaults: Defaults,
-    /// `fetch.max.bytes` of the broker.
-    pub fetch_max_bytes: usize,
+    /// The controller listener, if there is one: name, host, port.
+    pub controller: Option<(String, String, u16)>,
+    /// The operator's file and command line: broker keys, checked.
+    pub file: BTreeMap<String, String>,
     /// `max.incremental.fetch.session.cache.slots`.
     pub session_slots: usize,
 }
@@ -92,33 +100,45 @@ pub struct Node {
     /// The committed metadata.
     pub image: Image,
     /// The metadata with what is written but not committed: what the controller decides by.
-    ahead: Image,
+    pub(crate) ahead: Image,
     /// Where metadata is written.
     pub metadata: MetadataLog,
     /// The partitions it leads.
     pub partitions: BTreeMap<Lane, Partition>,
-    lanes: BTreeMap<Uuid, Vec<Option<Lane>>>,
+    pub(crate) lanes: BTreeMap<Uuid, Vec<Option<Lane>>>,
     next_lane: u64,
+    /// What it is configured with, running changes included.
+    pub layers: Layers,
+    /// `fetch.max.bytes`, which every fetch asks for.
+    pub fetch_max_bytes: usize,
+    /// The level of each logger: there is one, of everything.
+    pub log_levels: BTreeMap<String, String>,
+    /// Partitions on their way out of the file system.
+    pub(crate) removals: Removals,
     /// Fetch sessions.
     pub sessions: Sessions,
     /// Ids and session numbers.
     pub rng: Rng,
     pub(crate) files: FileIds,
     broker_epoch: i64,
-    producer_ids: std::ops::Range<i64>,
-    id_waiters: VecDeque<Call>,
+    pub(crate) producer_ids: std::ops::Range<i64>,
+    pub(crate) id_waiters: VecDeque<Call>,
     waiting: BTreeMap<u64, Waiting>,
     deadlines: BTreeSet<(i64, u64)>,
     next_waiting: u64,
-    next_checkpoint_ms: i64,
-    checkpointed: Vec<OffsetEntry>,
-    next_retention_ms: i64,
+    pub(crate) upkeep: Upkeep,
 }
 
 /// The metadata log's lane.
 pub const METADATA_LANE: Lane = Lane(0);
 /// The lane of checkpoint files.
 pub const CHECKPOINT_LANE: Lane = Lane(1);
+/// The lane of snapshots of the metadata.
+pub const SNAPSHOT_LANE: Lane = Lane(2);
+/// The lane in which directories of deleted partitions go.
+pub const TRASH_LANE: Lane = Lane(3);
+/// Partitions have the lanes from here on.
+const FIRST_LANE: u64 = 16;
 
 impl Node {
     /// A node over its opened metadata log; its partitions are added one by one.
@@ -129,14 +149,18 @@ impl Node {
         rng: Rng,
         files: FileIds,
     ) -> Self {
-        Self {
+        let mut node = Self {
             sessions: Sessions::new(config.session_slots),
+            layers: Layers { file: config.file.clone(), ..Layers::default() },
             ahead: image.clone(),
             image,
             metadata,
             partitions: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            next_lane: 2,
+            next_lane: FIRST_LANE,
+            fetch_max_bytes: 0,
+            log_levels: BTreeMap::from([("root".to_owned(), "INFO".to_owned())]),
+            removals: Removals::default(),
             rng,
             files,
             broker_epoch: -1,
@@ -145,11 +169,21 @@ impl Node {
             waiting: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             next_waiting: 0,
-            next_checkpoint_ms: 0,
-            checkpointed: Vec::new(),
-            next_retention_ms: RETENTION_FIRST_MS,
+            upkeep: Upkeep::default(),
             config,
-        }
+        };
+        node.read_layers();
+        node
+    }
+
+    /// A number the operator may have set, by its key in the table of broker keys.
+    pub fn setting(&self, key: &str) -> i64 {
+        self.layers.get(key).and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// True if the operator wants it, or did not say and it is the default.
+    pub fn flag(&self, key: &str) -> bool {
+        self.layers.get(key).and_then(config::value::parse_bool).unwrap_or_default()
     }
 
     /// Takes one event.
@@ -162,20 +196,13 @@ impl Node {
             Event::Stopping => self.answer_fetches(out),
         }
         self.expire(now, out);
-        if now.steady_ms >= self.next_checkpoint_ms {
-            self.next_checkpoint_ms = now.steady_ms + CHECKPOINT_EVERY_MS;
-            self.checkpoint(out);
-        }
-        if now.steady_ms >= self.next_retention_ms {
-            self.next_retention_ms = now.steady_ms + RETENTION_EVERY_MS;
-            self.retain(now, out);
-        }
+        self.keep_up(now, out);
     }
 
     /// When the next [`Event::Ticked`] is due, on the steady clock.
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
-        waiting.min(self.next_checkpoint_ms).min(self.next_retention_ms)
+        waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms())
     }
 
     /// Answers with a message.
@@ -208,10 +235,37 @@ impl Node {
         &mut self,
         request: &CreateTopicsRequest,
     ) -> (Vec<Record>, CreateTopicsResponse) {
+        let defaults = Defaults {
+            partitions: self.setting("num.partitions") as i32,
+            replication_factor: self.setting("default.replication.factor") as i16,
+        };
         let (mut records, response) =
-            controller::create_topics(&self.ahead, request, &self.config.defaults, &mut self.rng);
+            controller::create_topics(&self.ahead, request, &defaults, &self.layers, &mut self.rng);
         controller::assign_directories(&self.ahead, &mut records);
         (records, response)
+    }
+
+    /// The metadata with what is written but not committed: what decisions are made by.
+    pub fn ahead(&self) -> &Image {
+        &self.ahead
+    }
+
+    /// Writes what a request led to and answers it when that is committed; at once if it led to
+    /// nothing.
+    pub fn write_and_answer<M: Encode + 'static>(
+        &mut self,
+        call: Call,
+        records: Vec<Record>,
+        response: M,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        if records.is_empty() {
+            self.answer(call, response, out);
+            return;
+        }
+        let then = OnCommit::Answer(call, Body::Message(Box::new(response)));
+        self.write_metadata(records, then, now, out);
     }
 
     /// Writes metadata records; `then` is done when they are committed.
@@ -222,6 +276,10 @@ impl Node {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
+        let level = match self.ahead.features.is_empty() {
+            true => controller::metadata_version(&records),
+            false => self.ahead.metadata_version(),
+        };
         for record in &records {
             if let Err(contradiction) = self.ahead.replay(record) {
                 out.push(Effect::Halt(contradiction.to_string()));
@@ -229,27 +287,62 @@ impl Node {
             }
         }
         let mut submissions = Vec::new();
-        let appended =
-            self.metadata.append(records, then, now.wall_ms, &mut self.files, &mut submissions);
+        let appended = self.metadata.append(
+            records,
+            level,
+            then,
+            now.wall_ms,
+            &mut self.files,
+            &mut submissions,
+        );
         if let Err(reason) = appended {
             out.push(Effect::Halt(format!("__cluster_metadata-0: {reason}")));
         }
         submit(METADATA_LANE, submissions, out);
     }
 
-    /// Registers this node with its own controller and lets it lead.
+    /// Registers this node with its own controller and lets it lead what it can.
     pub fn register(&mut self, now: Now, out: &mut Vec<Effect>) {
         use messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
+        use messages::register_controller_record::{ControllerEndpoint, ControllerFeature};
+        let incarnation_id = controller::IdSource::next_id(&mut self.rng);
+        let (name, first, last) = ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION_MAX);
+        if self.ahead.metadata_version() >= CONTROLLERS_REGISTER {
+            let feature = ControllerFeature {
+                name: name.into(),
+                min_supported_version: first,
+                max_supported_version: last,
+                ..Default::default()
+            };
+            let endpoint =
+                self.config.controller.iter().map(|(name, host, port)| ControllerEndpoint {
+                    name: name.clone(),
+                    host: host.clone(),
+                    port: *port,
+                    ..Default::default()
+                });
+            let registration = messages::RegisterControllerRecord {
+                controller_id: self.config.node_id,
+                incarnation_id: controller::IdSource::next_id(&mut self.rng),
+                end_points: endpoint.collect(),
+                features: vec![feature],
+                ..Default::default()
+            };
+            let records = vec![Record::RegisterController(registration)];
+            self.write_metadata(records, OnCommit::Nothing, now, out);
+        }
         self.broker_epoch = self.metadata.next_offset();
         let feature = BrokerFeature {
-            name: "metadata.version".into(),
-            min_supported_version: 7,
-            max_supported_version: 33,
+            name: name.into(),
+            min_supported_version: first,
+            max_supported_version: last,
             ..Default::default()
         };
+        let mut log_dirs: Vec<Uuid> = self.config.log_dirs.iter().map(|dir| dir.id).collect();
+        log_dirs.sort_unstable();
         let registration = messages::RegisterBrokerRecord {
             broker_id: self.config.node_id,
-            incarnation_id: controller::IdSource::next_id(&mut self.rng),
+            incarnation_id,
             broker_epoch: self.broker_epoch,
             end_points: vec![BrokerEndpoint {
                 name: "PLAINTEXT".into(),
@@ -258,12 +351,18 @@ impl Node {
                 ..Default::default()
             }],
             features: vec![feature],
+            rack: self.layers.get("broker.rack").map(str::to_owned),
             fenced: true,
-            log_dirs: vec![self.config.directory_id],
+            log_dirs,
             ..Default::default()
         };
         let records = controller::register(registration).to_vec();
         self.write_metadata(records, OnCommit::Nothing, now, out);
+        // One batch may hold so many; a crash between two of them leaves the rest for next time.
+        let elected = controller::elect_leaders(&self.ahead, self.config.node_id);
+        for some in elected.chunks(ELECTED_AT_ONCE) {
+            self.write_metadata(some.to_vec(), OnCommit::Nothing, now, out);
+        }
     }
 
     /// The epoch of this node's registration.
@@ -396,12 +495,11 @@ impl Node {
     }
 
     fn complete(&mut self, lane: Lane, completion: Completion, now: Now, out: &mut Vec<Effect>) {
-        if lane == CHECKPOINT_LANE {
-            if let Err(error) = completion.result {
-                self.checkpointed.clear();
-                out.push(Effect::Warn(format!("checkpoint not written: {error}")));
-            }
-            return;
+        match lane {
+            CHECKPOINT_LANE => return self.checkpoint_ended(completion, now, out),
+            SNAPSHOT_LANE => return self.snapshot_ended(completion, out),
+            TRASH_LANE => return self.trash_ended(completion, out),
+            _ => {}
         }
         let mut submissions = Vec::new();
         if lane == METADATA_LANE {
@@ -415,7 +513,9 @@ impl Node {
             }
             return;
         }
-        let Some(partition) = self.partitions.get_mut(&lane) else { return };
+        let Some(partition) = self.partitions.get_mut(&lane) else {
+            return self.removal_ended(lane, completion, now, out);
+        };
         match partition.log.on_completion(completion, &mut submissions) {
             Ok(_) => {
                 submit(lane, submissions, out);
@@ -427,7 +527,7 @@ impl Node {
                 partition.offline = true;
                 let name = format!("{}-{}", partition.topic, partition.index);
                 out.push(Effect::Warn(format!("{name} is offline: {error}")));
-                self.fail(lane, out);
+                self.fail(lane, ErrorCode::KAFKA_STORAGE_ERROR, out);
             }
         }
     }
@@ -459,8 +559,8 @@ impl Node {
         }
     }
 
-    /// Everything that waits for a partition that went offline is told so.
-    fn fail(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+    /// Everything that waits for a partition that is lost is told so.
+    pub(crate) fn fail(&mut self, lane: Lane, code: ErrorCode, out: &mut Vec<Effect>) {
         let Some(partition) = self.partitions.get_mut(&lane) else { return };
         let produces: BTreeSet<u64> = partition.produces.drain(..).map(|(_, id)| id).collect();
         let fetches = partition.fetches.clone();
@@ -472,7 +572,7 @@ impl Node {
             waits.retain(|(other, offset, _)| {
                 self.partitions.get(other).is_some_and(|p| p.high_watermark < *offset)
             });
-            refuse(pending, waits, Some(lane), ErrorCode::KAFKA_STORAGE_ERROR);
+            refuse(pending, waits, Some(lane), code);
             waits.retain(|(other, ..)| *other != lane);
             pending.outstanding = waits.len();
             if pending.outstanding == 0 {
@@ -560,110 +660,6 @@ impl Node {
             self.forget(id);
         }
     }
-
-    /// Applies what was committed, opens the logs of new partitions, gives the answers.
-    fn commit(&mut self, now: Now, out: &mut Vec<Effect>) {
-        for (records, then) in self.metadata.take_committed() {
-            for record in &records {
-                if let Err(contradiction) = self.image.replay(record) {
-                    out.push(Effect::Halt(contradiction.to_string()));
-                    return;
-                }
-            }
-            for record in &records {
-                if let Record::Partition(partition) = record {
-                    self.open_new(partition, out);
-                }
-            }
-            match then {
-                OnCommit::Nothing => {}
-                OnCommit::Answer(call, body) => self.answer_with(call, body, out),
-                OnCommit::ProducerIds(first) => {
-                    self.producer_ids = first..first + controller::PRODUCER_ID_BLOCK;
-                    for call in std::mem::take(&mut self.id_waiters) {
-                        self.give_producer_id(call, now, out);
-                    }
-                }
-            }
-        }
-    }
-
-    fn open_new(&mut self, record: &messages::PartitionRecord, out: &mut Vec<Effect>) {
-        if !record.replicas.contains(&self.config.node_id) {
-            return;
-        }
-        let Some(topic) = self.image.topics.get(&record.topic_id) else { return };
-        let name = topic.name.clone();
-        let config = match TopicConfig::new(&self.image.topic_overrides(&name)) {
-            Ok(config) => Arc::new(config),
-            Err(invalid) => {
-                out.push(Effect::Halt(format!("topic {name}: {invalid}")));
-                return;
-            }
-        };
-        let mut submissions = Vec::new();
-        let path = self.config.log_dir.join(format!("{name}-{}", record.partition_id));
-        let mut log = Log::create(&path, record.topic_id, log_config(&config), &mut submissions);
-        log.assign_epoch(record.leader_epoch);
-        let lane = self.add_partition(Partition {
-            topic: name,
-            topic_id: record.topic_id,
-            index: record.partition_id,
-            leader_epoch: record.leader_epoch,
-            config,
-            log,
-            high_watermark: 0,
-            offline: false,
-            produces: VecDeque::new(),
-            fetches: Vec::new(),
-        });
-        submit(lane, submissions, out);
-    }
-
-    /// Gives up what retention gives up, and forgets idle producers.
-    fn retain(&mut self, now: Now, out: &mut Vec<Effect>) {
-        for (lane, partition) in &mut self.partitions {
-            let mut submissions = Vec::new();
-            let log = &mut partition.log;
-            log.expire(now.wall_ms, partition.high_watermark, &mut self.files, &mut submissions);
-            log.empty_trash(now.wall_ms, &mut submissions);
-            log.expire_producers(now.wall_ms);
-            submit(*lane, submissions, out);
-        }
-    }
-
-    /// Writes how far logs are durable, if that changed: recovery starts there.
-    fn checkpoint(&mut self, out: &mut Vec<Effect>) {
-        let entries = self.recovery_points();
-        if entries == self.checkpointed {
-            return;
-        }
-        let op = Op::Replace {
-            path: self.config.log_dir.join("recovery-point-offset-checkpoint"),
-            bytes: render_offsets(&entries).into(),
-        };
-        self.checkpointed = entries;
-        out.push(Effect::Disk(CHECKPOINT_LANE, Submission { token: Token(0), op }));
-    }
-
-    /// How far each log is durable.
-    pub fn recovery_points(&self) -> Vec<OffsetEntry> {
-        // The metadata log's own, so that damage in what was committed is never cut off as a tail.
-        let metadata = OffsetEntry {
-            topic: "__cluster_metadata".to_owned(),
-            partition: 0,
-            offset: self.metadata.log.recovery_point(),
-        };
-        let partitions =
-            self.partitions.values().filter(|partition| partition.log.recovery_point() > 0).map(
-                |partition| OffsetEntry {
-                    topic: partition.topic.to_string(),
-                    partition: partition.index,
-                    offset: partition.log.recovery_point(),
-                },
-            );
-        std::iter::once(metadata).chain(partitions).collect()
-    }
 }
 
 /// Marks the batches that did not make it in a produce response.
@@ -690,13 +686,10 @@ fn refuse(
     }
 }
 
-fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Effect>) {
+pub(crate) fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Effect>) {
     out.extend(submissions.into_iter().map(|submission| Effect::Disk(lane, submission)));
 }
 
-/// `log.initial.task.delay.ms`.
-const RETENTION_FIRST_MS: i64 = 30_000;
-/// `log.retention.check.interval.ms`.
-const RETENTION_EVERY_MS: i64 = 300_000;
-/// `log.flush.offset.checkpoint.interval.ms`.
-const CHECKPOINT_EVERY_MS: i64 = 60_000;
+/// The level of `metadata.version` from which on controllers register (KIP-919).
+const CONTROLLERS_REGISTER: i16 = 15;
+const ELECTED_AT_ONCE: usize = 5_000;

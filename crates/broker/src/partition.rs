@@ -38,6 +38,9 @@ pub struct Partition {
     pub produces: VecDeque<(i64, u64)>,
     /// Fetches waiting for more.
     pub fetches: Vec<u64>,
+    /// Since when it is written further than it is durable and `flush.ms` runs, on the steady
+    /// clock.
+    pub late_since_ms: Option<i64>,
 }
 
 impl Partition {

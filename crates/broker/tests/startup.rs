@@ -8,12 +8,8 @@ use ottla_log::disk::Disk;
 use ottla_log::disk::mem::MemDisk;
 
 fn open(disk: &MemDisk) -> Result<(Node, Report), StartError> {
-    let options = Options {
-        log_dir: PathBuf::from("/data"),
-        node_id: 1,
-        advertised: ("localhost".into(), 9092),
-        seed: [1, 2, 3, 4],
-    };
+    let advertised = ("localhost".to_owned(), 9092);
+    let options = Options::alone(PathBuf::from("/data"), 1, advertised, [1, 2, 3, 4]);
     startup::open(disk, &options, Now { wall_ms: 1_800_000_000_000, steady_ms: 0 })
 }
 
@@ -61,13 +57,13 @@ fn the_directory_of_another_node_is_refused() {
 }
 
 #[test]
-fn a_metadata_snapshot_is_never_ignored() {
+fn a_metadata_snapshot_that_can_not_be_read_stops_the_start() {
     let disk = MemDisk::new();
     let (node, _) = open(&disk).unwrap();
     startup::close(&disk, node).unwrap();
     let path = "/data/__cluster_metadata-0/00000000000000000042-0000000003.checkpoint";
     disk.put(Path::new(path), b"");
-    assert!(refusal(&disk).contains("snapshots"));
+    assert!(refusal(&disk).contains("the end is missing"));
     // Nothing was changed: its own broker still finds it closed in order.
     assert!(disk.content(Path::new("/data/.kafka_cleanshutdown")).is_some());
 }

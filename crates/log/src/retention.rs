@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use crate::commit::Commit;
-use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission};
+use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission, Token};
 use crate::log::Log;
 use crate::recover;
 use crate::segment::{self, Index, Segment};
@@ -182,6 +182,21 @@ impl Log {
         Ok(true)
     }
 
+    /// Lets go of all files: the partition is gone, and its directory is about to be renamed and
+    /// removed. Whatever was held back is never submitted; completions are for nobody.
+    pub fn abandon(&mut self, out: &mut Vec<Submission>) {
+        let segments = std::mem::take(&mut self.segments);
+        let indexing = std::mem::take(&mut self.indexing);
+        let trash = std::mem::take(&mut self.trash);
+        let files = segments
+            .iter()
+            .flat_map(files_of)
+            .chain(indexing.iter().flat_map(|(.., index)| [index.offsets, index.times]))
+            .chain(trash.into_iter().flat_map(|trash| trash.files));
+        let close = |file| Submission { token: ABANDONED, op: Op::Close { file } };
+        out.extend(files.map(close));
+    }
+
     /// Empties the log, which then begins and ends at `offset`: a replica too far behind, or
     /// with nothing in common with its leader. False, and nothing done, while writes are in
     /// flight or if the log is offline.
@@ -250,3 +265,6 @@ fn files_of(segment: &Segment) -> Vec<FileId> {
     }
     files
 }
+
+/// Names closings that nobody waits for.
+const ABANDONED: Token = Token(u64::MAX - 1);

@@ -16,7 +16,8 @@ use messages::{
     VotersRecord,
 };
 use wire::Bytes;
-use wire::record::{BatchBuilder, BatchOptions, ControlKind};
+use wire::batch::Batches;
+use wire::record::{BatchBuilder, BatchOptions, ControlKind, RecordIter};
 
 use crate::image::{Image, METADATA_VERSION};
 use crate::record::Record;
@@ -111,6 +112,14 @@ pub fn write(
     push_control(&mut foot, ControlKind::SnapshotFooter, &footer, now_ms)?;
     file.extend_from_slice(&build(foot)?);
     Ok(file.into())
+}
+
+/// The time of the last record that a snapshot's file holds, if it can be read.
+pub fn last_timestamp_ms(file: &Bytes) -> Option<i64> {
+    let (_, batch) = Batches::new(file.clone()).next()?.ok()?;
+    let record = RecordIter::open(&batch, BATCH_BYTES).ok()?.next()?.ok()?;
+    let header = SnapshotHeaderRecord::from_bytes(record.value?, 0).ok()?;
+    Some(header.last_contained_log_timestamp)
 }
 
 /// Adds the records with which a log states its quorum, if it does.
@@ -341,6 +350,7 @@ mod tests {
         assert!(loader.image == image);
         assert_eq!(loader.quorum(), quorum);
         assert_eq!(loader.last_timestamp_ms, 77);
+        assert_eq!(last_timestamp_ms(&file), Some(77));
     }
 
     #[test]

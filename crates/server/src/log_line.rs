@@ -2,10 +2,29 @@
 
 use std::io::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Writes one line: seconds since the epoch, level, text.
+/// The levels, the most talkative first.
+const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+
+/// Lines below this place in [`LEVELS`] are not written.
+static LEAST: AtomicU8 = AtomicU8::new(2);
+
+fn place(level: &str) -> u8 {
+    LEVELS.iter().position(|known| *known == level).map_or(u8::MAX, |place| place as u8)
+}
+
+/// From now on only lines at least as urgent are written.
+pub fn set_level(level: &str) {
+    LEAST.store(place(level), Ordering::Relaxed);
+}
+
+/// Writes one line, if it is urgent enough: seconds since the epoch, level, text.
 pub fn line(level: &str, text: &str) {
+    if place(level) < LEAST.load(Ordering::Relaxed) {
+        return;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // A closed standard error must not stop the broker.
     let _ = writeln!(

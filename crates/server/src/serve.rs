@@ -72,12 +72,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         .and_then(|listener| listener.local_addr().ok())
         .ok_or_else(|| ServeError("no listener".to_owned()))?;
     let disk = Arc::new(OsDisk::new());
-    let options = Options {
-        log_dir: settings.log_dir.clone(),
-        node_id: settings.node_id,
-        advertised: ("localhost".to_owned(), address.port()),
-        seed: entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?,
-    };
+    let seed = entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?;
+    let advertised = ("localhost".to_owned(), address.port());
+    let mut options = Options::alone(settings.log_dir.clone(), settings.node_id, advertised, seed);
+    let alone = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    options.file = ALONE.iter().map(alone).collect();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Now { wall_ms: wall.as_millis() as i64, steady_ms: 0 };
     let (node, report) =
@@ -233,6 +232,16 @@ fn entropy() -> std::io::Result<[u64; 4]> {
     }
     Ok(seed)
 }
+
+/// What one node on its own can't do like a cluster, and need not wait for like one.
+const ALONE: [(&str, &str); 6] = [
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("offsets.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+];
 
 /// How long the end of connections and of disk operations is waited for.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);

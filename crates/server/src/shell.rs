@@ -231,6 +231,7 @@ impl Shell {
                 Effect::Reply(reply) => send(reply.call.conn, Outgoing::Reply(reply)),
                 Effect::Close(conn, reason) => send(conn, Outgoing::Close(reason)),
                 Effect::Warn(text) => log_line::line("WARN", &text),
+                Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),
                 // Taken out before.
                 Effect::Disk(..) => {}

@@ -345,12 +345,9 @@ impl<'a> World<'a> {
     }
 
     fn boot(&mut self) -> Result<(), String> {
-        let options = Options {
-            log_dir: PathBuf::from("/data"),
-            node_id: 1,
-            advertised: ("sim".into(), 9092),
-            seed: [self.random.next(), self.random.next(), self.random.next(), 1],
-        };
+        let seed = [self.random.next(), self.random.next(), self.random.next(), 1];
+        let dir = PathBuf::from("/data");
+        let options = Options::alone(dir, 1, ("sim".into(), 9092), seed);
         let (node, _) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
         if let Some(print) = &mut self.print {
@@ -512,6 +509,7 @@ impl<'a> World<'a> {
                     must_restart = true;
                 }
                 Effect::Halt(reason) => return Err(format!("C8: the node halts: {reason}")),
+                Effect::LogLevel(..) => {}
                 Effect::Warn(text) => return Err(format!("C8: the node warns: {text}")),
             }
         }

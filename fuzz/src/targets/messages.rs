@@ -76,12 +76,14 @@ pub fn make_metadata(random: &mut Random) -> Input {
 pub fn metadata_record(input: &Input) -> Result<(), String> {
     let limit = decoder_limit(input.bytes.len());
     let read = bounded("from_value", limit, || Record::from_value(input.bytes.clone()))?;
-    let Some(written) = read.ok().and_then(|record| record.to_value().ok()) else { return Ok(()) };
+    let Some(written) = read.ok().and_then(|record| record.to_value(33).ok()) else {
+        return Ok(());
+    };
     if input.bytes.get(..3) != written.get(..3) {
         return Ok(());
     }
     let again = Record::from_value(written.clone()).map_err(|error| error.to_string())?;
-    match again.to_value() {
+    match again.to_value(33) {
         Ok(bytes) if bytes == written => Ok(()),
         other => Err(format!("record written anew in other bytes: {other:?}")),
     }

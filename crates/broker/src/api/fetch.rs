@@ -155,7 +155,7 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
     let mut response = FetchResponse { session_id: pending.scope.session, ..Default::default() };
     let mut plans = Vec::new();
     let mut told = Vec::new();
-    let max_bytes = pending.max_bytes.min(node.config.fetch_max_bytes);
+    let max_bytes = pending.max_bytes.min(node.fetch_max_bytes);
     let mut room = max_bytes;
     for (topic, index, want) in &pending.wants {
         let view = view(node, topic, *index, want, pending.read_committed);

@@ -97,7 +97,7 @@ fn one(
     if check_name(name).is_err() {
         return failed(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
-    if request.allow_auto_topic_creation && node.config.auto_create_topics {
+    if request.allow_auto_topic_creation && node.flag("auto.create.topics.enable") {
         to_create.push(name.clone());
     }
     failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)

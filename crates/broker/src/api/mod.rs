@@ -9,10 +9,17 @@ use wire::{DecodeError, Reader};
 use crate::event::{Call, Effect, Now};
 use crate::node::Node;
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_configs;
 pub mod fetch;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod list_config_resources;
 pub mod list_offsets;
 pub mod metadata;
 pub mod produce;
@@ -56,7 +63,14 @@ pub const APIS: &[Api] = &[
     metadata::API,
     api_versions::API,
     create_topics::API,
+    delete_topics::API,
+    delete_records::API,
     init_producer_id::API,
+    describe_configs::API,
+    alter_configs::API,
+    create_partitions::API,
+    incremental_alter_configs::API,
+    list_config_resources::API,
 ];
 
 /// The API with that key, if it is served.

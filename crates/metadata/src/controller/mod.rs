@@ -10,7 +10,7 @@ use messages::{
 };
 use wire::{ErrorCode, Uuid};
 
-use crate::image::{Image, LEADER_UNCHANGED, resource};
+use crate::image::{Image, LEADER_UNCHANGED, METADATA_VERSION, METADATA_VERSION_MAX, resource};
 use crate::record::Record;
 
 pub mod configs;
@@ -76,6 +76,17 @@ pub fn features() -> Vec<Record> {
         })
     };
     FEATURES.iter().map(feature).collect()
+}
+
+/// The level of `metadata.version` that such records begin a cluster with.
+pub fn metadata_version(features: &[Record]) -> i16 {
+    let level = |record: &Record| match record {
+        Record::FeatureLevel(feature) if feature.name == METADATA_VERSION => {
+            Some(feature.feature_level)
+        }
+        _ => None,
+    };
+    features.iter().find_map(level).unwrap_or(METADATA_VERSION_MAX)
 }
 
 /// The records with which the metadata of a new cluster begins, without those of its nodes: one

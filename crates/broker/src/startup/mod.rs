@@ -1,0 +1,365 @@
+//! From directories to a node that serves, and back: formatting ([`directories`]), the metadata and
+//! its quorum, partitions, closing.
+//!
+//! These run before the first event and after the last one, on the caller's thread; the disk is
+//! driven here, operation by operation.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+
+use metadata::Record;
+use metadata::controller::{self, IdSource};
+use ottla_log::Log;
+use ottla_log::disk::{Completion, Disk, Op, StorageError, Submission};
+use wire::files::{OffsetEntry, parse_offsets, render_offsets};
+
+use crate::event::{Effect, Now};
+use crate::metadata_log::{MetadataLog, OnCommit};
+use crate::node::{Node, NodeConfig};
+use crate::rng::Rng;
+use crate::upkeep::RECOVERY_POINTS;
+
+pub mod directories;
+mod partitions;
+mod quorum;
+
+pub use directories::{Format, Identity, format, identify, identify_all};
+
+/// What the operator chose.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `log.dirs`, at least one.
+    pub log_dirs: Vec<PathBuf>,
+    /// `metadata.log.dir`, one of `log_dirs` or another one.
+    pub metadata_dir: PathBuf,
+    /// `node.id`.
+    pub node_id: i32,
+    /// What clients are told to connect to.
+    pub advertised: (String, u16),
+    /// The controller listener, if there is one: name, host, port.
+    pub controller: Option<(String, String, u16)>,
+    /// Broker keys that were set, checked.
+    pub file: BTreeMap<String, String>,
+    /// Empty directories are formatted, as a cluster of their own.
+    pub format: bool,
+    /// 256 bits of entropy.
+    pub seed: [u64; 4],
+}
+
+impl Options {
+    /// A node of its own in one directory, which is formatted if it is empty.
+    pub fn alone(dir: PathBuf, node_id: i32, advertised: (String, u16), seed: [u64; 4]) -> Self {
+        Self {
+            log_dirs: vec![dir.clone()],
+            metadata_dir: dir,
+            node_id,
+            advertised,
+            controller: None,
+            file: BTreeMap::new(),
+            format: true,
+            seed,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The directory was formatted just now.
+    pub formatted: bool,
+    /// The node was not stopped in order.
+    pub recovered: bool,
+    /// Partitions opened.
+    pub partitions: usize,
+    /// One line a log whose tail had to be cut.
+    pub cuts: Vec<String>,
+}
+
+/// Why a node can't start, for the operator: what, where, what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError(pub String);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<StorageError> for StartError {
+    fn from(error: StorageError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// Opens a node on its directories, formatting them if they are empty and that was asked for.
+///
+/// # Errors
+/// Anything that would put acknowledged records at risk, or a disk that fails.
+pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Report), StartError> {
+    let mut rng = Rng::new(options.seed);
+    let mut report = Report::default();
+    let identity = match identify_options(disk, options)? {
+        Some(identity) => identity,
+        None if options.format => {
+            format_alone(disk, options, &mut rng, now)?;
+            report.formatted = true;
+            let identity = identify_options(disk, options)?;
+            identity.ok_or_else(|| StartError("formatting left nothing".to_owned()))?
+        }
+        None => {
+            let dir = &options.metadata_dir;
+            return Err(StartError(format!(
+                "{} is not formatted; run: ottla kafka-storage format -t $(ottla kafka-storage \
+                 random-uuid) -c FILE",
+                dir.display()
+            )));
+        }
+    };
+    let config = NodeConfig {
+        node_id: options.node_id,
+        cluster_id: identity.cluster_id,
+        log_dirs: identity.log_dirs,
+        metadata_dir: identity.metadata_dir,
+        advertised: options.advertised.clone(),
+        controller: options.controller.clone(),
+        file: options.file.clone(),
+        session_slots: 1000,
+    };
+    let clean = clean_dirs(disk, &config)?;
+    let metadata_dir = config.metadata_dir.clone();
+    let mut files = Default::default();
+    let metadata_clean = clean.contains(&metadata_dir.path);
+    let mut found =
+        quorum::open(disk, &metadata_dir.path, metadata_clean, &mut files, &mut report)?;
+    report.recovered = !report.formatted && clean.len() < config.log_dirs.len();
+    let fresh = found.log.end() == 0;
+    let statement = if fresh { found.bootstrap.quorum() } else { found.loader.quorum() };
+    let voters = options.file.get("controller.quorum.voters").map(String::as_str);
+    quorum::check_voters(&statement, config.node_id, metadata_dir.id, voters)?;
+    check_features(&found.loader.image)?;
+    // From here on something is written: what can be refused was.
+    take_clean_markers(disk, &clean)?;
+    let epoch = quorum::begin_epoch(
+        disk,
+        &metadata_dir.path,
+        config.node_id,
+        statement.kraft_version,
+        found.loader.last_epoch,
+    )?;
+    let in_transaction = found.loader.is_in_transaction();
+    let last_ms = found.loader.last_timestamp_ms;
+    let mut metadata = MetadataLog::new(found.log, epoch, statement, found.snapshots, last_ms);
+    let mut submissions = Vec::new();
+    metadata.begin_epoch(config.node_id, now.wall_ms, &mut files, &mut submissions)?;
+    drive(disk, &mut metadata.log, submissions)?;
+    let mut node = Node::new(config, found.loader.image, metadata, rng, files);
+    let mut effects = Vec::new();
+    if in_transaction {
+        // Its writer did not live to end it.
+        let abort = messages::AbortTransactionRecord {
+            reason: Some("Controller failover".to_owned()),
+            ..Default::default()
+        };
+        let records = vec![Record::AbortTransaction(abort)];
+        node.write_metadata(records, OnCommit::Nothing, now, &mut effects);
+    }
+    if node.image.features.is_empty() {
+        let features = bootstrap_features(&mut found.bootstrap);
+        let min_insync = node.layers.get("min.insync.replicas").unwrap_or("1").to_owned();
+        let records = controller::bootstrap(features, &min_insync);
+        node.write_metadata(records, OnCommit::Nothing, now, &mut effects);
+    }
+    node.register(now, &mut effects);
+    drive_node(disk, &mut node, now, effects)?;
+    partitions::open(disk, &mut node, &clean, now, &mut report)?;
+    Ok((node, report))
+}
+
+fn identify_options(disk: &dyn Disk, options: &Options) -> Result<Option<Identity>, StartError> {
+    identify_all(disk, &options.log_dirs, &options.metadata_dir, options.node_id)
+}
+
+/// The features a formatted directory begins with; those of a new cluster if it names none.
+fn bootstrap_features(bootstrap: &mut metadata::Loader) -> Vec<Record> {
+    let features = metadata::snapshot::records(&bootstrap.image);
+    if features.is_empty() { controller::features() } else { features }
+}
+
+/// Refuses metadata of a level whose records this version does not know.
+fn check_features(image: &metadata::Image) -> Result<(), StartError> {
+    let level = image.metadata_version();
+    if level > metadata::image::METADATA_VERSION_MAX {
+        return Err(StartError(format!(
+            "metadata.version of this cluster is {level}; this version knows the levels up to {}",
+            metadata::image::METADATA_VERSION_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// Formats the directories of a node that is a cluster of its own.
+fn format_alone(
+    disk: &dyn Disk,
+    options: &Options,
+    rng: &mut Rng,
+    now: Now,
+) -> Result<(), StartError> {
+    let (host, port) = options.advertised.clone();
+    let standalone = options.controller.clone().or(Some(("CONTROLLER".into(), host, port)));
+    let mut dirs = options.log_dirs.clone();
+    if !dirs.contains(&options.metadata_dir) {
+        dirs.push(options.metadata_dir.clone());
+    }
+    let plan = Format {
+        dirs,
+        metadata_dir: options.metadata_dir.clone(),
+        node_id: options.node_id,
+        cluster_id: rng.next_id().to_string(),
+        standalone,
+        records: controller::features(),
+        ignore_formatted: false,
+    };
+    format(disk, &plan, rng, now.wall_ms)?;
+    Ok(())
+}
+
+/// The directories that were closed in order.
+fn clean_dirs(disk: &dyn Disk, config: &NodeConfig) -> Result<BTreeSet<PathBuf>, StartError> {
+    let mut clean = BTreeSet::new();
+    for dir in &config.log_dirs {
+        match disk.read_file(&dir.path.join(CLEAN_MARKER)) {
+            Ok(_) => {
+                clean.insert(dir.path.clone());
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(clean)
+}
+
+/// Removes the markers of a clean stop, so that a kill from now on shows.
+fn take_clean_markers(disk: &dyn Disk, clean: &BTreeSet<PathBuf>) -> Result<(), StartError> {
+    for dir in clean {
+        disk.execute(&Op::RemoveFile { path: dir.join(CLEAN_MARKER) })?;
+        disk.execute(&Op::SyncDir { path: dir.clone() })?;
+    }
+    Ok(())
+}
+
+fn read_offsets(disk: &dyn Disk, path: &Path) -> Result<BTreeMap<(String, i32), i64>, StartError> {
+    let content = match disk.read_file(path) {
+        Ok(content) => content,
+        Err(error) if error.is_not_found() => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let entries =
+        parse_offsets(&content).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(entries.into_iter().map(|entry| ((entry.topic, entry.partition), entry.offset)).collect())
+}
+
+fn note_cut(report: &mut Report, name: &str, recovery: &ottla_log::RecoveryReport) {
+    if let Some(cut) = &recovery.truncated {
+        report.cuts.push(format!(
+            "{name}: {} bytes after offset {} ({})",
+            cut.bytes, cut.offset, cut.reason
+        ));
+    }
+}
+
+/// Closes every log in order and writes the checkpoints and the markers of a clean stop.
+///
+/// # Errors
+/// A disk that fails: no marker is written then, and the next start recovers.
+pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
+    for partition in node.partitions.values_mut().filter(|partition| !partition.offline) {
+        let mut submissions = Vec::new();
+        partition.log.close(&mut submissions);
+        drive(disk, &mut partition.log, submissions)?;
+        if !partition.log.is_closed() {
+            let name = format!("{}-{}", partition.topic, partition.index);
+            return Err(StartError(format!("{name}: operations are still under way")));
+        }
+    }
+    let mut submissions = Vec::new();
+    node.metadata.log.close(&mut submissions);
+    drive(disk, &mut node.metadata.log, submissions)?;
+    if !node.metadata.log.is_closed() {
+        return Err(StartError("__cluster_metadata-0: operations are still under way".into()));
+    }
+    for (path, entries) in node.checkpoints() {
+        disk.execute(&Op::Replace { path, bytes: render_offsets(&entries).into() })?;
+    }
+    let mut watermarks: BTreeMap<&Path, Vec<OffsetEntry>> = BTreeMap::new();
+    for partition in node.partitions.values() {
+        let Some(dir) = partition.log.path().parent() else { continue };
+        watermarks.entry(dir).or_default().push(OffsetEntry {
+            topic: partition.topic.to_string(),
+            partition: partition.index,
+            offset: partition.high_watermark,
+        });
+    }
+    for dir in &node.config.log_dirs {
+        let entries = watermarks.remove(&*dir.path).unwrap_or_default();
+        let bytes = render_offsets(&entries).into();
+        disk.execute(&Op::Replace { path: dir.path.join(HIGH_WATERMARKS), bytes })?;
+    }
+    if node.partitions.values().any(|partition| partition.offline) {
+        return Err(StartError(
+            "a log is offline: stopped without the mark of a clean stop".into(),
+        ));
+    }
+    let marker = format!("{{\"version\":0,\"brokerEpoch\":{}}}", node.broker_epoch());
+    for dir in &node.config.log_dirs {
+        let bytes = marker.clone().into();
+        disk.execute(&Op::Replace { path: dir.path.join(CLEAN_MARKER), bytes })?;
+    }
+    Ok(())
+}
+
+/// Carries out a log's operations until it has no more.
+fn drive(disk: &dyn Disk, log: &mut Log, first: Vec<Submission>) -> Result<(), StartError> {
+    let mut queue = VecDeque::from(first);
+    while let Some(submission) = queue.pop_front() {
+        let result = disk.execute(&submission.op);
+        let mut more = Vec::new();
+        log.on_completion(Completion { token: submission.token, result }, &mut more)?;
+        queue.extend(more);
+    }
+    Ok(())
+}
+
+/// Carries out a node's disk operations until it has no more.
+fn drive_node(
+    disk: &dyn Disk,
+    node: &mut Node,
+    now: Now,
+    first: Vec<Effect>,
+) -> Result<(), StartError> {
+    let mut queue = VecDeque::from(first);
+    while let Some(effect) = queue.pop_front() {
+        match effect {
+            Effect::Disk(lane, submission) => {
+                let result = disk.execute(&submission.op);
+                let completion = Completion { token: submission.token, result };
+                let mut more = Vec::new();
+                node.step(now, crate::event::Event::Completed(lane, completion), &mut more);
+                queue.extend(more);
+            }
+            Effect::Halt(reason) => return Err(StartError(reason)),
+            Effect::Reply(_) | Effect::Close(..) | Effect::Warn(_) | Effect::LogLevel(..) => {}
+        }
+    }
+    Ok(())
+}
+
+const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
