@@ -2,11 +2,13 @@
 //!
 //! Owns: the tables of keys of a broker ([`broker`]), a topic ([`topic`]), a group ([`group`]) and
 //! a client metrics subscription ([`client_metrics`]), the layers a value comes from ([`layers`]),
+//! the operator's file ([`file`]),
 //! and the typed values behind them. Names and defaults are Apache Kafka's; where a default of ours
 //! differs the row says so.
 
 pub mod broker;
 pub mod client_metrics;
+pub mod file;
 pub mod group;
 pub mod layers;
 pub mod topic;

@@ -1,55 +1,96 @@
 //! The binary: without a verb it is a working node on this machine.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use server::{Running, Settings};
+use config::file::{self, Problem, Setting};
+use server::{Listen, Running, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)) {
-        Ok(Command::Serve(settings)) => serve(settings),
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    // Called by the name of a tool, or with it as the first word.
+    let own_name = Path::new(&program).file_name().and_then(|name| name.to_str());
+    if let Some(tool) = own_name.and_then(tools::find) {
+        return print((tool.run)(&args));
+    }
+    if let Some((first, rest)) = args.split_first() {
+        if let Some(tool) = tools::find(first) {
+            return print((tool.run)(rest));
+        }
+    }
+    match parse(args) {
+        Ok(Command::Serve(settings, warnings)) => {
+            for warning in warnings {
+                eprintln!("warning: {warning}");
+            }
+            serve(settings)
+        }
         Ok(Command::Print(text)) => {
             println!("{text}");
             ExitCode::SUCCESS
         }
-        Err(usage) => {
+        Err(Refusal::Usage(usage)) => {
             eprintln!("error: {usage}");
             ExitCode::from(EXIT_USAGE)
+        }
+        Err(Refusal::Configuration(problems)) => {
+            for problem in problems {
+                eprintln!("error: {problem}");
+            }
+            ExitCode::FAILURE
         }
     }
 }
 
+fn print(output: tools::Output) -> ExitCode {
+    print!("{}", output.out);
+    eprint!("{}", output.err);
+    ExitCode::from(output.code)
+}
+
 enum Command {
-    Serve(Settings),
+    Serve(Settings, Vec<Problem>),
     Print(String),
 }
 
-fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
-    let mut settings = Settings {
-        log_dir: PathBuf::from("./ottla-data"),
-        node_id: 1,
-        port: DEFAULT_PORT,
-        port_may_move: true,
-    };
-    let mut args = args.peekable();
+enum Refusal {
+    Usage(String),
+    Configuration(Vec<Problem>),
+}
+
+impl From<String> for Refusal {
+    fn from(usage: String) -> Self {
+        Self::Usage(usage)
+    }
+}
+
+fn parse(args: Vec<String>) -> Result<Command, Refusal> {
+    if args.first().is_some_and(|verb| verb == "start") {
+        return parse_start(args.into_iter().skip(1));
+    }
+    let mut settings = Settings::alone(PathBuf::from("./ottla-data"), DEFAULT_PORT, true);
+    let mut args = args.into_iter();
     while let Some(arg) = args.next() {
-        let (flag, inline) = match arg.split_once('=') {
-            Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
-            None => (arg, None),
-        };
+        let (flag, inline) = split_flag(arg);
         let mut value = || {
             inline.clone().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"))
         };
         match flag.as_str() {
-            "--data" => settings.log_dir = PathBuf::from(value()?),
+            "--data" => {
+                let dir = PathBuf::from(value()?);
+                settings.log_dirs = vec![dir.clone()];
+                settings.metadata_dir = dir;
+            }
             "--port" => {
                 let text = value()?;
-                settings.port = text
+                let port = text
                     .parse()
                     .map_err(|_| format!("--port {text}: expected a number from 0 to 65535"))?;
-                settings.port_may_move = false;
+                settings.listen = Listen::Loopback { port, may_move: false };
             }
             "--version" | "-V" => {
                 return Ok(Command::Print(format!(
@@ -59,10 +100,70 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
                 )));
             }
             "--help" | "-h" => return Ok(Command::Print(HELP.to_owned())),
-            other => return Err(format!("unknown argument {other}\n\n{HELP}")),
+            other => return Err(format!("unknown argument {other}\n\n{HELP}").into()),
         }
     }
-    Ok(Command::Serve(settings))
+    Ok(Command::Serve(settings, Vec::new()))
+}
+
+fn split_flag(arg: String) -> (String, Option<String>) {
+    match arg.split_once('=') {
+        Some((flag, value)) if flag.starts_with("--") => (flag.to_owned(), Some(value.to_owned())),
+        _ => (arg, None),
+    }
+}
+
+/// `start --config FILE [--override KEY=VALUE]...`, with `KAFKA_*` variables between the two.
+fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
+    let one = |problem: Problem| Refusal::Configuration(vec![problem]);
+    let mut from_file = Vec::new();
+    let mut overrides: Vec<Setting> = Vec::new();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        let (flag, inline) = split_flag(arg);
+        let mut value = || {
+            inline.clone().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"))
+        };
+        match flag.as_str() {
+            "--config" | "-c" => {
+                let path = value()?;
+                let content = std::fs::read(&path).map_err(|error| {
+                    one(Problem { place: path.clone(), text: error.to_string() })
+                })?;
+                from_file.extend(file::read(&path, &content).map_err(one)?);
+            }
+            "--override" => overrides.push(file::read_override(&value()?).map_err(one)?),
+            "--help" | "-h" => return Ok(Command::Print(HELP.to_owned())),
+            other => return Err(format!("unknown argument {other}\n\n{HELP}").into()),
+        }
+    }
+    let variables: Vec<Setting> =
+        std::env::vars().filter_map(|(name, value)| file::read_variable(&name, &value)).collect();
+    if from_file.is_empty() && variables.is_empty() && overrides.is_empty() {
+        return Err(format!("start needs --config FILE\n\n{HELP}").into());
+    }
+    let mut settings = from_file;
+    settings.extend(variables);
+    settings.extend(overrides);
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let plan = file::plan(settings, &hostname).map_err(Refusal::Configuration)?;
+    let endpoint = |at: file::Endpoint| (at.host, at.port);
+    let listen = match plan.listener.map(endpoint) {
+        Some((host, port)) if host.is_empty() || host == "0.0.0.0" => Listen::Everywhere(port),
+        Some((host, port)) => Listen::At(host, port),
+        None => return Err("no listener".to_owned().into()),
+    };
+    let settings = Settings {
+        log_dirs: plan.log_dirs.iter().map(PathBuf::from).collect(),
+        metadata_dir: PathBuf::from(&plan.metadata_dir),
+        node_id: plan.node_id,
+        listen,
+        advertised: plan.advertised.map(endpoint).unwrap_or_default(),
+        controller: plan.controller.map(|at| (at.name, at.host, at.port)),
+        file: plan.values,
+        format: false,
+    };
+    Ok(Command::Serve(settings, plan.warnings))
 }
 
 fn serve(settings: Settings) -> ExitCode {
@@ -78,13 +179,17 @@ fn serve(settings: Settings) -> ExitCode {
             Ok(signals) => signals,
             Err(error) => return fail(&error.to_string()),
         };
-        let wanted = settings.port;
-        let data = settings.log_dir.clone();
+        let wanted = match &settings.listen {
+            Listen::Loopback { port, .. } | Listen::Everywhere(port) | Listen::At(_, port) => *port,
+        };
+        let told = settings.advertised.0.clone();
+        let data: Vec<String> =
+            settings.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
         let running = match server::start(settings).await {
             Ok(running) => running,
             Err(error) => return fail(&error.to_string()),
         };
-        greet(&running, wanted, &data);
+        greet(&running, wanted, &told, &data.join(", "));
         let halted = tokio::select! {
             _ = term.recv() => false,
             _ = interrupt.recv() => false,
@@ -98,24 +203,21 @@ fn serve(settings: Settings) -> ExitCode {
     })
 }
 
-fn greet(running: &Running, wanted: u16, data: &std::path::Path) {
+fn greet(running: &Running, wanted: u16, host: &str, data: &str) {
     let port = running.address.port();
     if wanted != port && wanted != 0 {
         println!("port {wanted} is taken, so this node listens on {port}");
     }
     println!("Ottla {} serves cluster {}", env!("CARGO_PKG_VERSION"), running.cluster_id);
-    println!("  listening  localhost:{port}");
-    println!(
-        "  data       {} (survives exit; every acknowledged record is on disk)",
-        data.display()
-    );
+    println!("  listening  {host}:{port}");
+    println!("  data       {data} (survives exit; every acknowledged record is on disk)");
     if running.report.recovered {
         println!("  recovered  the last run was not stopped in order");
     }
     for cut in running.report.cuts.iter().take(3) {
         println!("  cut        {cut}");
     }
-    println!("  try        kcat -b localhost:{port} -t letters -P");
+    println!("  try        kcat -b {host}:{port} -t letters -P");
 }
 
 fn fail(reason: &str) -> ExitCode {
@@ -125,8 +227,11 @@ fn fail(reason: &str) -> ExitCode {
 
 const HELP: &str = "\
 usage: ottla [--data DIR] [--port PORT]
+       ottla start --config FILE [--override KEY=VALUE]...
+       ottla kafka-storage ...
 
-Serves one node on this machine.
+Without a verb: serves one node for this machine. With start: serves what Apache Kafka's
+configuration FILE says, on directories formatted by kafka-storage; variables KAFKA_* count, too.
 
   --data DIR    where its data is (./ottla-data); formatted if empty or absent
   --port PORT   listen here and nowhere else (9092, or another port if that is taken)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{ConnId, Reply};
+use broker::{ConnId, Node, Reply};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,22 +40,20 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Apache Kafka's defaults, and half a gigabyte for requests under way.
-    pub fn new() -> Self {
+    /// What the operator set, and half a gigabyte for requests under way.
+    pub fn new(node: &Node) -> Self {
+        let number = |key: &str| node.setting(key).max(0) as u64;
+        let idle_ms = node.setting("connections.max.idle.ms");
+        // A negative time is no limit.
+        let idle = if idle_ms < 0 { FOREVER } else { Duration::from_millis(idle_ms as u64) };
         Self {
-            request_max_bytes: 104_857_600,
+            request_max_bytes: number("socket.request.max.bytes") as usize,
             memory: Arc::new(Semaphore::new(REQUEST_MEMORY_BYTES)),
-            idle: Duration::from_millis(600_000),
+            idle,
             complaints: Limited::default(),
             open: AtomicUsize::new(0),
-            connections_max: i32::MAX as usize,
+            connections_max: number("max.connections") as usize,
         }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -317,6 +315,8 @@ const IN_FLIGHT_MAX: usize = 1024;
 const READ_MIN: usize = 64 << 10;
 /// Bytes of requests over all connections.
 const REQUEST_MEMORY_BYTES: usize = 512 << 20;
+/// No connection lives so long.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How long an unfinished request is left alone.
 const PARTIAL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a peer's bytes may wait for memory that others hold.

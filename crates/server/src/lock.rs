@@ -12,12 +12,19 @@ pub struct DirLock {
     _file: File,
 }
 
-/// Locks `dir`, making it if it is absent.
+/// Locks `dir`; one that is absent is made if `make`.
 ///
 /// # Errors
 /// What the operator should read: held by another process, or not writable.
-pub fn acquire(dir: &Path) -> Result<DirLock, String> {
-    std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+pub fn acquire(dir: &Path, make: bool) -> Result<DirLock, String> {
+    if make {
+        std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    } else if !dir.is_dir() {
+        return Err(format!(
+            "{}: there is no such directory; format it with: ottla kafka-storage format",
+            dir.display()
+        ));
+    }
     let path = dir.join(".lock");
     let file = File::options()
         .read(true)

@@ -1,5 +1,6 @@
 //! Starting and stopping: from settings to a listening node, from a signal to a closed one.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,14 +21,55 @@ use crate::shell::Shell;
 /// What to serve, and where.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The data directory.
-    pub log_dir: PathBuf,
+    /// `log.dirs`, at least one.
+    pub log_dirs: Vec<PathBuf>,
+    /// `metadata.log.dir`, one of `log_dirs` or another one.
+    pub metadata_dir: PathBuf,
     /// `node.id`.
     pub node_id: i32,
-    /// The port to listen on, on both loopback addresses.
-    pub port: u16,
-    /// If the port is taken, take any other one.
-    pub port_may_move: bool,
+    /// Where to listen.
+    pub listen: Listen,
+    /// What clients are told to connect to; the port 0 is the one that is listened on.
+    pub advertised: (String, u16),
+    /// The controller listener, if one is configured: name, host, port.
+    pub controller: Option<(String, String, u16)>,
+    /// Broker keys that were set, checked.
+    pub file: BTreeMap<String, String>,
+    /// Empty directories are formatted, as a cluster of their own.
+    pub format: bool,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On 127.0.0.1 and ::1; on another port if this one is taken and `may_move`.
+    Loopback {
+        /// The port.
+        port: u16,
+        /// Any other port will do.
+        may_move: bool,
+    },
+    /// On every interface.
+    Everywhere(u16),
+    /// On one address.
+    At(String, u16),
+}
+
+impl Settings {
+    /// A node of its own in one directory, for programs on this machine.
+    pub fn alone(dir: PathBuf, port: u16, may_move: bool) -> Self {
+        let alone = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self {
+            log_dirs: vec![dir.clone()],
+            metadata_dir: dir,
+            node_id: 1,
+            listen: Listen::Loopback { port, may_move },
+            advertised: ("localhost".to_owned(), 0),
+            controller: None,
+            file: ALONE.iter().map(alone).collect(),
+            format: true,
+        }
+    }
 }
 
 /// Why a node does not serve, for the operator.
@@ -54,7 +96,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     limits: Arc<Limits>,
-    _lock: DirLock,
+    _locks: Vec<DirLock>,
 }
 
 /// Opens the node on its directory and listens. The ports open when the node can answer.
@@ -63,7 +105,14 @@ pub struct Running {
 /// What the operator has to change.
 pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     raise_open_files();
-    let lock = lock::acquire(&settings.log_dir).map_err(ServeError)?;
+    let mut dirs: Vec<&PathBuf> = settings.log_dirs.iter().collect();
+    if !dirs.contains(&&settings.metadata_dir) {
+        dirs.push(&settings.metadata_dir);
+    }
+    let mut locks = Vec::new();
+    for dir in dirs {
+        locks.push(lock::acquire(dir, settings.format).map_err(ServeError)?);
+    }
     // Bound before the node is opened, so that the node knows its address and a taken port is
     // found before anything is written; accepting begins after.
     let listeners = bind(&settings).await?;
@@ -73,18 +122,25 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         .ok_or_else(|| ServeError("no listener".to_owned()))?;
     let disk = Arc::new(OsDisk::new());
     let seed = entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?;
-    let advertised = ("localhost".to_owned(), address.port());
-    let mut options = Options::alone(settings.log_dir.clone(), settings.node_id, advertised, seed);
-    let alone = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    options.file = ALONE.iter().map(alone).collect();
+    let (host, port) = settings.advertised.clone();
+    let options = Options {
+        log_dirs: settings.log_dirs.clone(),
+        metadata_dir: settings.metadata_dir.clone(),
+        node_id: settings.node_id,
+        advertised: (host, if port == 0 { address.port() } else { port }),
+        controller: settings.controller.clone(),
+        file: settings.file.clone(),
+        format: settings.format,
+        seed,
+    };
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Now { wall_ms: wall.as_millis() as i64, steady_ms: 0 };
     let (node, report) =
         startup::open(&*disk, &options, now).map_err(|error| ServeError(error.0))?;
     let cluster_id = node.config.cluster_id.clone();
+    let limits = Arc::new(Limits::new(&node));
     let shell = Shell::new(node, disk).map_err(|error| ServeError(error.to_string()))?;
     let (stop, stopped) = watch::channel(false);
-    let limits = Arc::new(Limits::new());
     let serials = Arc::new(AtomicU64::new(1));
     let mut tasks = vec![tokio::spawn(tick(shell.clone(), stopped.clone()))];
     for listener in listeners {
@@ -96,22 +152,44 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
             stopped.clone(),
         )));
     }
-    Ok(Running { address, cluster_id, report, shell, stop, tasks, limits, _lock: lock })
+    Ok(Running { address, cluster_id, report, shell, stop, tasks, limits, _locks: locks })
+}
+
+async fn bind(settings: &Settings) -> Result<Vec<TcpListener>, ServeError> {
+    match &settings.listen {
+        Listen::Loopback { port, may_move } => bind_loopback(*port, *may_move).await,
+        Listen::Everywhere(port) => {
+            // Where the machine has IPv6, this takes both.
+            let v6 = SocketAddr::from(([0u16; 8], *port));
+            let v4 = SocketAddr::from(([0u8; 4], *port));
+            match TcpListener::bind(v6).await {
+                Ok(listener) => Ok(vec![listener]),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                    Err(ServeError(format!("cannot listen on port {port}: {error}")))
+                }
+                Err(_) => TcpListener::bind(v4)
+                    .await
+                    .map(|listener| vec![listener])
+                    .map_err(|error| ServeError(format!("cannot listen on port {port}: {error}"))),
+            }
+        }
+        Listen::At(host, port) => TcpListener::bind((host.as_str(), *port))
+            .await
+            .map(|listener| vec![listener])
+            .map_err(|error| ServeError(format!("cannot listen on {host}:{port}: {error}"))),
+    }
 }
 
 /// Listens on 127.0.0.1 and, where the machine has it, ::1.
-async fn bind(settings: &Settings) -> Result<Vec<TcpListener>, ServeError> {
+async fn bind_loopback(port: u16, may_move: bool) -> Result<Vec<TcpListener>, ServeError> {
     let v4 = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let first = match TcpListener::bind(v4(settings.port)).await {
+    let first = match TcpListener::bind(v4(port)).await {
         Ok(listener) => listener,
-        Err(error) if settings.port_may_move => TcpListener::bind(v4(0))
+        Err(error) if may_move => TcpListener::bind(v4(0))
             .await
-            .map_err(|_| ServeError(format!("port {}: {error}", settings.port)))?,
+            .map_err(|_| ServeError(format!("port {port}: {error}")))?,
         Err(error) => {
-            return Err(ServeError(format!(
-                "cannot listen on 127.0.0.1:{}: {error}",
-                settings.port
-            )));
+            return Err(ServeError(format!("cannot listen on 127.0.0.1:{port}: {error}")));
         }
     };
     let port = first.local_addr().map_err(|error| ServeError(error.to_string()))?.port();
@@ -222,7 +300,11 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn entropy() -> std::io::Result<[u64; 4]> {
+/// 256 bits of it.
+///
+/// # Errors
+/// The system has none to give.
+pub fn entropy() -> std::io::Result<[u64; 4]> {
     use std::io::Read;
     let mut bytes = [0u8; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -139,8 +139,8 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     let metadata_clean = clean.contains(&metadata_dir.path);
     let mut found =
         quorum::open(disk, &metadata_dir.path, metadata_clean, &mut files, &mut report)?;
-    report.recovered = !report.formatted && clean.len() < config.log_dirs.len();
     let fresh = found.log.end() == 0;
+    report.recovered = !fresh && clean.len() < config.log_dirs.len();
     let statement = if fresh { found.bootstrap.quorum() } else { found.loader.quorum() };
     let voters = options.file.get("controller.quorum.voters").map(String::as_str);
     quorum::check_voters(&statement, config.node_id, metadata_dir.id, voters)?;

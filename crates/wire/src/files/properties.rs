@@ -104,7 +104,7 @@ pub fn render_partition_metadata(metadata: &PartitionMetadata) -> String {
 }
 
 /// Reads Java properties as (line, key, value), later ones after earlier. Continued lines are
-/// joined and the escapes of `java.util.Properties` undone, but for `\u`, which no file here uses.
+/// joined and the escapes of `java.util.Properties` undone.
 ///
 /// # Errors
 /// Not UTF-8.
@@ -140,7 +140,7 @@ fn split_pair(line: &str) -> (String, String) {
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => key.extend(chars.next().map(unescape)),
+            '\\' => key.extend(unescape(&mut chars)),
             '=' | ':' | ' ' | '\t' => {
                 let rest = chars.as_str().trim_start();
                 let separated = matches!(c, ' ' | '\t');
@@ -149,7 +149,7 @@ fn split_pair(line: &str) -> (String, String) {
                 let mut rest = rest.trim_start().chars();
                 while let Some(c) = rest.next() {
                     match c {
-                        '\\' => value.extend(rest.next().map(unescape)),
+                        '\\' => value.extend(unescape(&mut rest)),
                         c => value.push(c),
                     }
                 }
@@ -161,14 +161,36 @@ fn split_pair(line: &str) -> (String, String) {
     (key, value)
 }
 
-fn unescape(c: char) -> char {
-    match c {
-        't' => '\t',
-        'n' => '\n',
-        'r' => '\r',
-        'f' => '\u{c}',
-        other => other,
+/// The character that an escape stands for, after its backslash; `\uXXXX` in UTF-16 as in Java.
+fn unescape(chars: &mut std::str::Chars<'_>) -> Option<char> {
+    match chars.next()? {
+        't' => Some('\t'),
+        'n' => Some('\n'),
+        'r' => Some('\r'),
+        'f' => Some('\u{c}'),
+        'u' => {
+            let first = code_unit(chars)?;
+            let mut units = vec![first];
+            // The other half of a character outside the first plane.
+            if (0xd800..0xdc00).contains(&first) && chars.as_str().starts_with("\\u") {
+                let mut ahead = chars.clone();
+                ahead.nth(1);
+                if let Some(second) = code_unit(&mut ahead) {
+                    units.push(second);
+                    *chars = ahead;
+                }
+            }
+            char::decode_utf16(units).next().map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+        }
+        other => Some(other),
     }
+}
+
+fn code_unit(chars: &mut std::str::Chars<'_>) -> Option<u16> {
+    let digits = chars.as_str().get(..4)?;
+    let unit = u16::from_str_radix(digits, 16).ok()?;
+    chars.nth(3);
+    Some(unit)
 }
 
 fn escape(value: &str) -> String {
@@ -211,6 +233,8 @@ mod tests {
         assert_eq!(entry(0), ("a:b", "c=d"));
         assert_eq!(entry(1), ("keymore", "xy"));
         assert_eq!(entry(2), ("bare", ""));
+        let escaped = parse_properties(b"k\\u0065y=\\ud83d\\ude00 \\u00e9\\t!\\u12").unwrap();
+        assert_eq!((escaped[0].1.as_str(), escaped[0].2.as_str()), ("key", "\u{1f600} \u{e9}\t!"));
         let odd = MetaProperties {
             version: 1,
             cluster_id: Some(" a:b=c\\#!".trim().to_owned()),

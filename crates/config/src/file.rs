@@ -1,0 +1,411 @@
+//! The operator's words: a properties file, `--override`s, `KAFKA_*` variables, and what a node is
+//! to do with them.
+//!
+//! Invariants:
+//! - I1: all mistakes are found at once, each with the place it is at; with one there is no node.
+//! - I2: a key that is in no table is warned about with the nearest one that is; a key that guards
+//!   data or access and can't be honoured is a mistake, never a warning.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use wire::files::parse_properties;
+
+use crate::broker;
+use crate::value::{Invalid, split_list};
+
+/// A mistake, or something strange, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `server.properties:6`, `--override`, or the variable's name.
+    pub place: String,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.place, self.text)
+    }
+}
+
+/// One key with its value and where they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    /// Where.
+    pub place: String,
+}
+
+/// An address to listen on or to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name.
+    pub name: String,
+    /// The host; empty for every interface.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// What a node is to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Every broker key that was set.
+    pub values: BTreeMap<String, String>,
+    /// `node.id`.
+    pub node_id: i32,
+    /// `log.dirs`.
+    pub log_dirs: Vec<String>,
+    /// `metadata.log.dir`.
+    pub metadata_dir: String,
+    /// Where clients come in.
+    pub listener: Option<Endpoint>,
+    /// What clients are told.
+    pub advertised: Option<Endpoint>,
+    /// What the quorum is told.
+    pub controller: Option<Endpoint>,
+    /// `process.roles`.
+    pub roles: Vec<String>,
+    /// What is strange, but no mistake.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a file's settings; of a key that comes twice the last one counts.
+///
+/// # Errors
+/// Text that is not a properties file.
+pub fn read(name: &str, content: &[u8]) -> Result<Vec<Setting>, Problem> {
+    let entries = parse_properties(content)
+        .map_err(|error| Problem { place: name.to_owned(), text: error.to_string() })?;
+    let setting = |(line, key, value)| Setting { key, value, place: format!("{name}:{line}") };
+    Ok(entries.into_iter().map(setting).collect())
+}
+
+/// Reads an `--override key=value`.
+///
+/// # Errors
+/// No `=` in it.
+pub fn read_override(text: &str) -> Result<Setting, Problem> {
+    let place = "--override".to_owned();
+    match text.split_once('=') {
+        Some((key, value)) => {
+            Ok(Setting { key: key.trim().to_owned(), value: value.to_owned(), place })
+        }
+        None => Err(Problem { place, text: format!("{text:?}: expected KEY=VALUE") }),
+    }
+}
+
+/// The setting a variable of the environment is, by the rules of Apache Kafka's container image:
+/// `KAFKA_LOG_DIRS` is `log.dirs`, `__` is `_` and `___` is `-`.
+pub fn read_variable(name: &str, value: &str) -> Option<Setting> {
+    let rest = name.strip_prefix("KAFKA_CFG_").or_else(|| name.strip_prefix("KAFKA_"))?;
+    if NOT_KEYS.contains(&name) || NOT_KEY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return None;
+    }
+    let lower = rest.to_ascii_lowercase();
+    let key = lower.replace("___", "-").replace("__", "\u{0}").replace('_', ".");
+    let key = key.replace('\u{0}', "_");
+    Some(Setting { key, value: value.to_owned(), place: name.to_owned() })
+}
+
+/// Makes a plan of settings, later ones over earlier ones. `hostname` is what this machine calls
+/// itself.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn plan(settings: Vec<Setting>, hostname: &str) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut plan = Plan::default();
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
+    for setting in settings {
+        places.insert(setting.key.clone(), setting.place);
+        plan.values.insert(setting.key, setting.value);
+    }
+    for (key, value) in &plan.values {
+        let place = places.get(key).cloned().unwrap_or_default();
+        match check(key, value) {
+            Verdict::Fine => {}
+            Verdict::Strange(text) => plan.warnings.push(Problem { place, text }),
+            Verdict::Wrong(text) => problems.push(Problem { place, text }),
+        }
+    }
+    let place = |key: &str| places.get(key).cloned().unwrap_or_else(|| "configuration".to_owned());
+    let mut mistake = |key: &str, text: String| problems.push(Problem { place: place(key), text });
+    plan_identity(&mut plan, &mut mistake);
+    plan_listeners(&mut plan, hostname, &mut mistake);
+    if problems.is_empty() { Ok(plan) } else { Err(problems) }
+}
+
+enum Verdict {
+    Fine,
+    Strange(String),
+    Wrong(String),
+}
+
+fn check(key: &str, value: &str) -> Verdict {
+    let wrong = |invalid: Invalid| {
+        Verdict::Wrong(format!("{} = {:?}: {}", invalid.key, invalid.value, invalid.allowed))
+    };
+    if let Some(row) = broker::find(key) {
+        return broker::check_static(row, value).map_or_else(wrong, |()| Verdict::Fine);
+    }
+    // Keys that are not in the table because plug-ins own them, and that guard access.
+    let guard = ["super.users", "allow.everyone.if.no.acl.found"].contains(&key)
+        || key.starts_with("authorizer.")
+        || key.contains(".sasl.")
+        || key.contains(".ssl.");
+    if guard {
+        return Verdict::Wrong(format!(
+            "{key}: it guards access, and this version has no authorizer, no TLS and no SASL"
+        ));
+    }
+    let text = match broker::nearest(key) {
+        Some(nearest) => format!("unknown key {key}; did you mean {nearest}?"),
+        None => format!("unknown key {key}"),
+    };
+    Verdict::Strange(text)
+}
+
+fn plan_identity(plan: &mut Plan, mistake: &mut dyn FnMut(&str, String)) {
+    let text = |key: &str| plan.values.get(key).map(|value| value.trim().to_owned());
+    match text("node.id").or_else(|| text("broker.id")).map(|id| id.parse::<i32>()) {
+        Some(Ok(id)) if id >= 0 => plan.node_id = id,
+        // A value of another type was said above.
+        Some(Err(_)) => {}
+        Some(Ok(id)) => mistake("node.id", format!("node.id = \"{id}\": expected 0 or more")),
+        None => mistake("node.id", "node.id is missing: expected a number, say 1".into()),
+    }
+    let roles: Vec<String> = text("process.roles")
+        .map(|roles| split_list(&roles).map(str::to_owned).collect())
+        .unwrap_or_default();
+    let both = ["broker", "controller"].iter().all(|role| roles.iter().any(|had| had == role));
+    if !both {
+        let text = format!(
+            "process.roles = {:?}: expected \"broker,controller\"; this version runs both in one \
+             node",
+            roles.join(",")
+        );
+        mistake("process.roles", text);
+    }
+    plan.roles = roles;
+    let dirs = text("log.dirs").or_else(|| text("log.dir")).unwrap_or("/tmp/kafka-logs".into());
+    plan.log_dirs = split_list(&dirs).map(str::to_owned).collect();
+    let Some(first) = plan.log_dirs.first().cloned() else {
+        mistake("log.dirs", "log.dirs = \"\": expected a directory".into());
+        return;
+    };
+    for (index, dir) in plan.log_dirs.iter().enumerate() {
+        if plan.log_dirs.iter().take(index).any(|other| other == dir) {
+            mistake("log.dirs", format!("log.dirs names {dir} twice"));
+        }
+    }
+    plan.metadata_dir = text("metadata.log.dir").unwrap_or(first);
+}
+
+fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str, String)) {
+    let text = |key: &str, default: &str| {
+        plan.values.get(key).map_or(default, String::as_str).trim().to_owned()
+    };
+    let listeners = parse_endpoints(&text("listeners", "PLAINTEXT://:9092"));
+    let listeners = match listeners {
+        Ok(listeners) => listeners,
+        Err(text) => return mistake("listeners", format!("listeners: {text}")),
+    };
+    let protocols = text("listener.security.protocol.map", DEFAULT_PROTOCOLS);
+    let protocol = |name: &str| {
+        split_list(&protocols)
+            .filter_map(|entry| entry.split_once(':'))
+            .find(|(listener, _)| listener.trim() == name)
+            .map(|(_, protocol)| protocol.trim().to_owned())
+    };
+    let controllers = text("controller.listener.names", "");
+    let is_controller = |endpoint: &&Endpoint| split_list(&controllers).any(|n| n == endpoint.name);
+    for endpoint in &listeners {
+        let protocol = match protocol(&endpoint.name) {
+            Some(protocol) => protocol,
+            // Apache Kafka, too, takes a controller listener nobody mapped for plaintext.
+            None if is_controller(&endpoint) => "PLAINTEXT".to_owned(),
+            None => {
+                let text = format!(
+                    "listeners: {} has no protocol in listener.security.protocol.map",
+                    endpoint.name
+                );
+                mistake("listeners", text);
+                continue;
+            }
+        };
+        if protocol != "PLAINTEXT" {
+            let key = match plan.values.contains_key("listener.security.protocol.map") {
+                true => "listener.security.protocol.map",
+                false => "listeners",
+            };
+            let text = format!(
+                "{key}: listener {} is to be {protocol}, and this version has neither TLS nor \
+                 SASL; it does not serve in plaintext what was meant to be guarded",
+                endpoint.name
+            );
+            mistake(key, text);
+        }
+    }
+    let brokers: Vec<&Endpoint> = listeners.iter().filter(|l| !is_controller(l)).collect();
+    plan.controller = listeners.iter().find(is_controller).cloned();
+    let Some(broker) = brokers.first().copied().cloned() else {
+        return mistake("listeners", "listeners: none of them is for clients".into());
+    };
+    if brokers.len() > 1 {
+        let text = "listeners: this version serves clients on one listener";
+        mistake("listeners", text.into());
+    }
+    let advertised = match parse_endpoints(&text("advertised.listeners", "")) {
+        Ok(advertised) => advertised,
+        Err(text) => {
+            return mistake("advertised.listeners", format!("advertised.listeners: {text}"));
+        }
+    };
+    let mut told =
+        advertised.into_iter().find(|told| told.name == broker.name).unwrap_or(broker.clone());
+    if told.host == "0.0.0.0" {
+        let text = "advertised.listeners: clients can't connect to 0.0.0.0; name a host they know";
+        mistake("advertised.listeners", text.into());
+    }
+    if told.host.is_empty() {
+        told.host = hostname.to_owned();
+    }
+    if let Some(controller) = plan.controller.as_mut().filter(|told| told.host.is_empty()) {
+        controller.host = hostname.to_owned();
+    }
+    plan.listener = Some(broker);
+    plan.advertised = Some(told);
+}
+
+/// Reads `NAME://host:port,...`.
+fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for entry in split_list(text) {
+        let bad = || format!("{entry:?}: expected NAME://host:port");
+        let (name, address) = entry.split_once("://").ok_or_else(bad)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
+        let port = port.parse().map_err(|_| bad())?;
+        // An address of IPv6 stands in brackets.
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let name = name.to_ascii_uppercase();
+        if endpoints.iter().any(|other| other.name == name) {
+            return Err(format!("listener {name} comes twice"));
+        }
+        if port != 0 && endpoints.iter().any(|other| other.port == port && other.host == host) {
+            return Err(format!("port {port} comes twice"));
+        }
+        endpoints.push(Endpoint { name, host: host.to_owned(), port });
+    }
+    Ok(endpoints)
+}
+
+const DEFAULT_PROTOCOLS: &str =
+    "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT";
+
+/// Variables that begin like keys and are none: those of Apache Kafka's scripts and of consoles.
+const NOT_KEYS: [&str; 13] = [
+    "KAFKA_VERSION",
+    "KAFKA_HEAP_OPT",
+    "KAFKA_HEAP_OPTS",
+    "KAFKA_LOG4J_OPTS",
+    "KAFKA_OPTS",
+    "KAFKA_JMX_OPTS",
+    "KAFKA_JVM_PERFORMANCE_OPTS",
+    "KAFKA_GC_LOG_OPTS",
+    "KAFKA_LOG4J_ROOT_LOGLEVEL",
+    "KAFKA_LOG4J_LOGGERS",
+    "KAFKA_TOOLS_LOG4J_LOGLEVEL",
+    "KAFKA_JMX_HOSTNAME",
+    "KAFKA_BROKERS",
+];
+const NOT_KEY_PREFIXES: [&str; 2] = ["KAFKA_CLUSTERS_", "KAFKA_REST_"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(text: &str) -> Result<Plan, Vec<String>> {
+        let settings = read("server.properties", text.as_bytes()).unwrap();
+        plan(settings, "here.example")
+            .map_err(|problems| problems.into_iter().map(|problem| problem.to_string()).collect())
+    }
+
+    const GOOD: &str = "process.roles=broker,controller\nnode.id=1\n\
+                        listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
+                        controller.listener.names=CONTROLLER\nlog.dirs=/a,/b\n";
+
+    #[test]
+    fn a_file_of_apache_kafka_is_understood() {
+        let plan = planned(GOOD).unwrap();
+        assert_eq!((plan.node_id, plan.metadata_dir.as_str()), (1, "/a"));
+        assert_eq!(plan.log_dirs, ["/a", "/b"]);
+        assert_eq!(plan.listener.unwrap().port, 9092);
+        assert_eq!(plan.advertised.unwrap().host, "here.example");
+        assert_eq!(plan.controller.unwrap().port, 9093);
+        assert_eq!(plan.warnings, []);
+        let told = format!("{GOOD}advertised.listeners=PLAINTEXT://letters.example:19092\n");
+        let told = planned(&told).unwrap().advertised.unwrap();
+        assert_eq!((told.host.as_str(), told.port), ("letters.example", 19092));
+    }
+
+    #[test]
+    fn every_mistake_is_said_at_once_with_its_place() {
+        let text = format!("{GOOD}num.partitions=abc\nssl.client.auth=required\n");
+        let problems = planned(&text).unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "server.properties:6: num.partitions = \"abc\": expected a 32-bit integer",
+                "server.properties:7: ssl.client.auth = \"required\": only \"none\" is possible: \
+                 TLS is not available yet",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_meant_to_be_guarded_is_never_served_in_plaintext() {
+        for line in [
+            "listeners=SASL_PLAINTEXT://:9092,CONTROLLER://:9093",
+            "listener.security.protocol.map=PLAINTEXT:SSL,CONTROLLER:PLAINTEXT",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users=User:ottla",
+            "listener.name.plaintext.ssl.keystore.location=/x",
+            "listener.name.controller.sasl.enabled.mechanisms=PLAIN",
+        ] {
+            let problems = planned(&format!("{GOOD}{line}\n")).unwrap_err();
+            assert!(problems[0].starts_with("server.properties:6: "), "{line}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_warned_about_with_the_nearest_one() {
+        let plan = planned(&format!("{GOOD}log.retention.hour=5\n")).unwrap();
+        assert_eq!(
+            plan.warnings[0].to_string(),
+            "server.properties:6: unknown key log.retention.hour; did you mean log.retention.hours?"
+        );
+    }
+
+    #[test]
+    fn variables_follow_the_rules_of_the_container_image() {
+        let key = |name: &str| read_variable(name, "v").map(|setting| setting.key);
+        assert_eq!(key("KAFKA_LOG_DIRS").as_deref(), Some("log.dirs"));
+        assert_eq!(key("KAFKA_CFG_NODE_ID").as_deref(), Some("node.id"));
+        assert_eq!(key("KAFKA_A__B___C").as_deref(), Some("a_b-c"));
+        for other in ["KAFKA_OPTS", "KAFKA_CLUSTERS_0_NAME", "PATH", "KAFKA_BROKERS"] {
+            assert_eq!(key(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn roles_and_identity_are_asked_for() {
+        let problems = planned("log.dirs=/a\n").unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains("node.id is missing")));
+        assert!(problems.iter().any(|problem| problem.contains("process.roles")));
+    }
+}
