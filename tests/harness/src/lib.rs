@@ -10,7 +10,7 @@ pub mod command;
 pub mod node;
 
 pub use command::{Finished, run};
-pub use node::{Node, wait_until};
+pub use node::{Node, binary, free_port, wait_until};
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -16,7 +16,19 @@ use crate::command::{left, run, tail};
 pub struct Node {
     directory: PathBuf,
     port: u16,
+    program: Program,
     child: Option<Child>,
+}
+
+/// What serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// `ottla --data`, or with `OTTLA_PEER=apache` Apache Kafka 4.3.1.
+    Bare,
+    /// `ottla start --config`.
+    Configured,
+    /// Apache Kafka 4.4.0 on the same configuration.
+    Apache,
 }
 
 impl Node {
@@ -25,7 +37,29 @@ impl Node {
     /// # Panics
     /// If it doesn't accept before the deadline; with what it logged.
     pub fn start(directory: &Path) -> Self {
-        let mut node = Self { directory: directory.to_owned(), port: free_port(), child: None };
+        Self::of(directory, free_port(), Program::Bare)
+    }
+
+    /// Starts `ottla` on `directory/server.properties`, which says that it listens on `port`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn configured(directory: &Path, port: u16) -> Self {
+        Self::of(directory, port, Program::Configured)
+    }
+
+    /// Starts Apache Kafka 4.4.0 on `directory/server.properties`, which says that it listens on
+    /// `port`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn apache(directory: &Path, port: u16) -> Self {
+        Self::of(directory, port, Program::Apache)
+    }
+
+    fn of(directory: &Path, port: u16, program: Program) -> Self {
+        let directory = directory.to_owned();
+        let mut node = Self { directory, port, program, child: None };
         node.launch();
         node
     }
@@ -57,7 +91,7 @@ impl Node {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file handle")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.child = Some(child);
-        let until = Instant::now() + if Self::is_peer() { PEER_START } else { START };
+        let until = Instant::now() + if self.is_java() { PEER_START } else { START };
         while TcpStream::connect_timeout(&self.socket(), POLL).is_err() {
             if let Some(status) = self.exited() {
                 panic!("the node ended with {status}:\n{}", self.log());
@@ -96,7 +130,7 @@ impl Node {
         };
         self.child = None;
         // The JVM reports 143 after an orderly stop.
-        let orderly = status.success() || (Self::is_peer() && status.code() == Some(143));
+        let orderly = status.success() || (self.is_java() && status.code() == Some(143));
         assert!(orderly, "ended with {status} on SIGTERM:\n{}", self.log());
     }
 
@@ -134,22 +168,38 @@ impl Node {
         &self.directory
     }
 
+    fn is_java(&self) -> bool {
+        self.program == Program::Apache || (self.program == Program::Bare && Self::is_peer())
+    }
+
     fn command(&self) -> Command {
         let root = crate::root();
         let data = self.directory.join("data");
         let port = self.port.to_string();
-        if Self::is_peer() {
-            let mut command = Command::new(root.join("tests/conformance/peer"));
-            command.arg(data).arg(port);
-            return command;
+        let properties = self.directory.join("server.properties");
+        match self.program {
+            Program::Bare if Self::is_peer() => {
+                let mut command = Command::new(root.join("tests/conformance/peer"));
+                command.arg(data).arg(port);
+                command
+            }
+            Program::Bare => {
+                let mut command = Command::new(binary());
+                command.arg("--data").arg(data).arg("--port").arg(port);
+                command.current_dir(&self.directory);
+                command
+            }
+            Program::Configured => {
+                let mut command = Command::new(binary());
+                command.arg("start").arg("--config").arg(properties);
+                command
+            }
+            Program::Apache => {
+                let mut command = Command::new(root.join("tests/oracle/java/run"));
+                command.arg("codec").arg("kafka.Kafka").arg(properties);
+                command
+            }
         }
-        let target = std::env::var_os("CARGO_TARGET_DIR");
-        let target = target.map_or(root.join("target"), |target| root.join(target));
-        let binary = target.join("release/ottla");
-        assert!(binary.is_file(), "not built: run ./test, or cargo build --release -p ottla");
-        let mut command = Command::new(binary);
-        command.arg("--data").arg(data).arg("--port").arg(port).current_dir(&self.directory);
-        command
     }
 
     fn log_path(&self) -> PathBuf {
@@ -178,6 +228,19 @@ impl Drop for Node {
     }
 }
 
+/// The built `ottla`.
+///
+/// # Panics
+/// If it was not built.
+pub fn binary() -> PathBuf {
+    let root = crate::root();
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or(root.join("target"), |target| root.join(target));
+    let binary = target.join("release/ottla");
+    assert!(binary.is_file(), "not built: run ./test, or cargo build --release -p ottla");
+    binary
+}
+
 /// Waits for a condition that another process brings about.
 ///
 /// # Panics
@@ -198,7 +261,10 @@ fn pause(duration: Duration) {
 
 /// A port, and the one above it, that nobody listens on. Below the range from which the kernel
 /// takes ports for outgoing connections, so that it stays free while a node is down.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 500) as u16 * 20;
     for _ in 0..500 {

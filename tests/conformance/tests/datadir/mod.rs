@@ -1,0 +1,128 @@
+//! Data directories given to and fro between Ottla and Apache Kafka 4.4.0, in place.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::{Node, binary, free_port, have, run};
+
+use super::{directory, kcat_consume, kcat_produce};
+
+/// For anything but a node.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// Writes `server.properties` for two log directories and one of the metadata's own.
+fn configure(directory: &Path, port: u16, more: &str) {
+    let data = directory.join("data");
+    let data = data.display();
+    let text = format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}\n\
+         controller.listener.names=CONTROLLER\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:{}\n\
+         log.dirs={data}/d1,{data}/d2\nmetadata.log.dir={data}/meta\n\
+         offsets.topic.replication.factor=1\nbroker.session.timeout.ms=2000\n{more}",
+        port + 1,
+        port + 1
+    );
+    fs::write(directory.join("server.properties"), text).expect("a configuration file");
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn a_directory_of_apache_kafka_is_served_in_place_and_given_back() {
+    if !have("golden directory", &["kcat", "java", "mvn", "tar"]) {
+        return;
+    }
+    let directory = directory();
+    let golden = harness::root().join("tests/golden/kafka-4.4.0-datadir.tgz");
+    let mut unpack = Command::new("tar");
+    unpack.arg("-xzf").arg(golden).arg("-C").arg(directory.path());
+    run(&mut unpack, SHORT).success();
+    let port = free_port();
+    configure(directory.path(), port, "");
+    let committed = |node: &Node| {
+        // 25 records, a marker, 25 records, a marker in each of two partitions.
+        let read = kcat_consume(node, "t1", "%p %o\n");
+        for partition in 0..2 {
+            let offsets = (0..52).filter(|offset| ![25, 51].contains(offset));
+            for offset in offsets {
+                let line = format!("{partition} {offset}");
+                assert!(read.lines().any(|read| read == line), "{line} is missing");
+            }
+        }
+        assert_eq!(read.lines().count(), 100);
+    };
+    let mut node = Node::configured(directory.path(), port);
+    committed(&node);
+    kcat_produce(&node, "t", &["k:from ottla".to_owned()]);
+    node.stop();
+    let mut apache = Node::apache(directory.path(), port);
+    committed(&apache);
+    kcat_produce(&apache, "t", &["k:from apache".to_owned()]);
+    apache.stop();
+    node.launch();
+    committed(&node);
+    let letters = kcat_consume(&node, "t", "%s\n");
+    assert_eq!(sorted(&letters), ["from apache", "from ottla", "hello"]);
+}
+
+#[test]
+fn apache_kafka_serves_what_ottla_formatted_and_wrote() {
+    if !have("our directory", &["kcat", "java", "mvn"]) {
+        return;
+    }
+    let directory = directory();
+    let port = free_port();
+    // So small that there are several snapshots, and parts of the log given up.
+    let small = "metadata.log.max.record.bytes.between.snapshots=1000\nnum.partitions=4\n";
+    configure(directory.path(), port, small);
+    let properties = directory.path().join("server.properties");
+    let storage = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        command.arg("kafka-storage").args(args).arg("-c").arg(&properties);
+        run(&mut command, SHORT)
+    };
+    let cluster = run(Command::new(binary()).args(["kafka-storage", "random-uuid"]), SHORT);
+    let cluster = cluster.success().trim().to_owned();
+    storage(&["format", "--standalone", "-t", &cluster]).success();
+    let again = storage(&["format", "--standalone", "-t", &cluster]);
+    assert_eq!(again.code, Some(1), "{}", again.stderr);
+    assert!(again.stderr.contains("is already formatted"), "{}", again.stderr);
+    let info = storage(&["info"]).success();
+    assert!(info.contains(&format!("cluster.id={cluster}")), "{info}");
+    let mut node = Node::configured(directory.path(), port);
+    let lines: Vec<String> = (0..500).map(|n| format!("key-{}:value {n}", n % 7)).collect();
+    let topics = ["first", "second", "third"];
+    for topic in topics {
+        kcat_produce(&node, topic, &lines);
+    }
+    let read = |node: &Node| topics.map(|topic| kcat_consume(node, topic, "%p %o %k:%s\n"));
+    let written = read(&node);
+    // Killed, then stopped in order: both kinds of tail are read again.
+    node.kill();
+    node.launch();
+    node.stop();
+    let metadata = directory.path().join("data/meta/__cluster_metadata-0");
+    let names = fs::read_dir(metadata).expect("the metadata log").filter_map(Result::ok);
+    let snapshots =
+        names.filter(|entry| entry.path().extension().is_some_and(|e| e == "checkpoint"));
+    assert!(snapshots.count() > 2, "no snapshot was taken");
+    let mut apache = Node::apache(directory.path(), port);
+    for (ours, theirs) in written.iter().zip(read(&apache)) {
+        assert_eq!(sorted(ours), sorted(&theirs));
+    }
+    kcat_produce(&apache, "fourth", &lines);
+    apache.stop();
+    node.launch();
+    for (ours, again) in written.iter().zip(read(&node)) {
+        assert_eq!(sorted(ours), sorted(&again));
+    }
+    assert_eq!(kcat_consume(&node, "fourth", "%s\n").lines().count(), lines.len());
+}
