@@ -40,11 +40,15 @@ pub enum Bug {
     FetchForgotten,
     /// A produce is answered with the offset after its batch.
     BaseOffsetOfNext,
+    /// A snapshot of the metadata leaves out the youngest topic.
+    SnapshotForgetsTopic,
+    /// A partition is made in the directory of a deleted one that is not renamed yet.
+    NameReusedEarly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -62,6 +66,8 @@ impl Bug {
         Self::SessionKeepsOffset,
         Self::FetchForgotten,
         Self::BaseOffsetOfNext,
+        Self::SnapshotForgetsTopic,
+        Self::NameReusedEarly,
     ];
 }
 

@@ -13,6 +13,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod gardener;
 pub mod lanes;
 pub mod random;
 pub mod world;

@@ -12,6 +12,7 @@ use wire::Bytes;
 
 use crate::checker::Checker;
 use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
+use crate::gardener::Gardener;
 use crate::lanes::{Lanes, Started};
 use crate::random::Random;
 
@@ -90,6 +91,7 @@ enum Actor {
     Admin { created: bool },
     Producer(Box<Producer>),
     Consumer(Box<Consumer>),
+    Gardener(Box<Gardener>),
 }
 
 struct Connection {
@@ -186,6 +188,7 @@ impl<'a> World<'a> {
             let consumer = Consumer::new(partition, &mut self.random);
             self.join(Actor::Consumer(Box::new(consumer)));
         }
+        self.join(Actor::Gardener(Box::new(Gardener::new())));
         let work_until = self.now_us + 400_000;
         while self.now_us < work_until && self.step()? {}
         self.winding_up = true;
@@ -236,11 +239,17 @@ impl<'a> World<'a> {
             Actor::Producer(producer) => producer.is_idle(),
             Actor::Admin { created } => *created,
             Actor::Consumer(_) => true,
+            Actor::Gardener(gardener) => gardener.is_idle(),
         })
     }
 
     /// Reads every partition to its end and compares.
     fn last_look(&mut self) -> Result<(), String> {
+        for connection in &self.connections {
+            if let (Actor::Gardener(gardener), Some(node)) = (&connection.actor, &self.node) {
+                gardener.inspect(node)?;
+            }
+        }
         self.connections.clear();
         self.queue.clear();
         for partition in 0..PARTITIONS {
@@ -347,7 +356,14 @@ impl<'a> World<'a> {
     fn boot(&mut self) -> Result<(), String> {
         let seed = [self.random.next(), self.random.next(), self.random.next(), 1];
         let dir = PathBuf::from("/data");
-        let options = Options::alone(dir, 1, ("sim".into(), 9092), seed);
+        let mut options = Options::alone(dir, 1, ("sim".into(), 9092), seed);
+        // So small that lives begin with snapshots, and behind parts of the log given up.
+        let small = [
+            ("metadata.log.max.record.bytes.between.snapshots", "900"),
+            ("metadata.max.retention.bytes", "2500"),
+        ];
+        options.file =
+            small.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let (node, _) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
         if let Some(print) = &mut self.print {
@@ -427,6 +443,7 @@ impl<'a> World<'a> {
                 Actor::Admin { .. } => {}
                 Actor::Producer(producer) => producer.disconnected(),
                 Actor::Consumer(consumer) => consumer.disconnected(),
+                Actor::Gardener(gardener) => gardener.disconnected(),
             }
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
@@ -446,6 +463,9 @@ impl<'a> World<'a> {
             Actor::Producer(producer) => {
                 (producer.next(self.winding_up, random)?, 500 + random.below(8_000))
             }
+            Actor::Gardener(_) if self.winding_up => return Ok(()),
+            Actor::Gardener(gardener) if !gardener.is_idle() => (None, 2_000),
+            Actor::Gardener(gardener) => (Some(gardener.next(random)?), random.below(20_000)),
             Actor::Consumer(consumer) if consumer.is_waiting() => (None, 20_000),
             Actor::Consumer(consumer) => (Some(consumer.next(random)?), 20_000),
         };
@@ -570,6 +590,7 @@ impl<'a> World<'a> {
                 *created = true;
             }
             Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
+            Actor::Gardener(gardener) => gardener.answered(frame)?,
             Actor::Consumer(consumer) => {
                 shown = consumer.answered(frame, &mut self.checker)?;
                 let at = self.now_us + self.random.below(1_000);
