@@ -16,6 +16,7 @@ use wire::{Bytes, ErrorCode, Uuid};
 
 use crate::api::{fetch, init_producer_id};
 use crate::event::{Call, ConnId, Effect, Event, Lane, Now};
+use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::partition::{Partition, log_config, validate_config};
 use crate::reply::{Body, Encode, Reply};
@@ -43,6 +44,8 @@ pub struct NodeConfig {
     pub fetch_max_bytes: usize,
     /// `max.incremental.fetch.session.cache.slots`.
     pub session_slots: usize,
+    /// `group.*` and `offsets.*`.
+    pub groups: coordinator::GroupConfig,
 }
 
 /// A produce whose batches are appended but not all durable.
@@ -101,6 +104,8 @@ pub struct Node {
     next_lane: u64,
     /// Fetch sessions.
     pub sessions: Sessions,
+    /// Groups whose coordinator this node is.
+    pub groups: Groups,
     /// Ids and session numbers.
     pub rng: Rng,
     pub(crate) files: FileIds,
@@ -131,6 +136,7 @@ impl Node {
     ) -> Self {
         Self {
             sessions: Sessions::new(config.session_slots),
+            groups: Groups::new(config.groups.clone()),
             ahead: image.clone(),
             image,
             metadata,
@@ -156,12 +162,18 @@ impl Node {
     pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         match event {
             Event::Requested { call, handler } => handler(self, call, now, out),
+            Event::Connected(conn, host) => self.groups.connected(conn, host),
             Event::Disconnected(conn) => self.disconnect(conn),
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
+            Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
             Event::Ticked => {}
-            Event::Stopping => self.answer_fetches(out),
+            Event::Stopping => {
+                self.answer_fetches(out);
+                groups::stop(self, now, out);
+            }
         }
         self.expire(now, out);
+        groups::tick(self, now, out);
         if now.steady_ms >= self.next_checkpoint_ms {
             self.next_checkpoint_ms = now.steady_ms + CHECKPOINT_EVERY_MS;
             self.checkpoint(out);
@@ -175,7 +187,8 @@ impl Node {
     /// When the next [`Event::Ticked`] is due, on the steady clock.
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
-        waiting.min(self.next_checkpoint_ms).min(self.next_retention_ms)
+        let own = waiting.min(self.next_checkpoint_ms).min(self.next_retention_ms);
+        own.min(self.groups.next_deadline_ms())
     }
 
     /// Answers with a message.
@@ -304,6 +317,7 @@ impl Node {
             lanes.resize(index + 1, None);
         }
         lanes[index] = Some(lane);
+        self.groups.added(&partition, lane);
         self.partitions.insert(lane, partition);
         lane
     }
@@ -421,6 +435,7 @@ impl Node {
                 submit(lane, submissions, out);
                 if partition.advance() {
                     self.advanced(lane, out);
+                    groups::advanced(self, lane, now, out);
                 }
             }
             Err(error) => {
@@ -428,6 +443,7 @@ impl Node {
                 let name = format!("{}-{}", partition.topic, partition.index);
                 out.push(Effect::Warn(format!("{name} is offline: {error}")));
                 self.fail(lane, out);
+                groups::failed(self, lane, now, out);
             }
         }
     }
@@ -547,6 +563,7 @@ impl Node {
     }
 
     fn disconnect(&mut self, conn: ConnId) {
+        self.groups.disconnected(conn);
         let gone: Vec<u64> = self
             .waiting
             .iter()
@@ -690,7 +707,8 @@ fn refuse(
     }
 }
 
-fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Effect>) {
+/// Orders the disk operations of a lane.
+pub(crate) fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Effect>) {
     out.extend(submissions.into_iter().map(|submission| Effect::Disk(lane, submission)));
 }
 

@@ -198,6 +198,12 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
         defaults: Defaults { partitions: 1, replication_factor: 1 },
         fetch_max_bytes: 55 << 20,
         session_slots: 1000,
+        groups: coordinator::GroupConfig {
+            // One node has nothing to wait for: a second consumer is a rebalance of milliseconds.
+            initial_rebalance_delay_ms: 0,
+            topic_replication_factor: 1,
+            ..Default::default()
+        },
     };
     let mut metadata = MetadataLog::new(log, epoch);
     let mut submissions = Vec::new();
@@ -593,7 +599,8 @@ fn drive_node(
                 queue.extend(more);
             }
             Effect::Halt(reason) => return Err(StartError(reason)),
-            Effect::Reply(_) | Effect::Close(..) | Effect::Warn(_) => {}
+            // Partitions are opened after this, so that nothing is loaded yet.
+            Effect::Reply(_) | Effect::Close(..) | Effect::Warn(_) | Effect::Load(..) => {}
         }
     }
     Ok(())

@@ -19,6 +19,12 @@ pub struct GroupConfig {
     pub offsets_check_interval_ms: i64,
     /// `offsets.commit.timeout.ms`.
     pub commit_timeout_ms: i64,
+    /// `offsets.topic.num.partitions`.
+    pub topic_partitions: i32,
+    /// `offsets.topic.replication.factor`.
+    pub topic_replication_factor: i16,
+    /// `offsets.topic.segment.bytes`.
+    pub topic_segment_bytes: i32,
 }
 
 impl Default for GroupConfig {
@@ -32,6 +38,9 @@ impl Default for GroupConfig {
             offsets_retention_ms: 10_080 * 60_000,
             offsets_check_interval_ms: 600_000,
             commit_timeout_ms: 5_000,
+            topic_partitions: 50,
+            topic_replication_factor: 3,
+            topic_segment_bytes: 104_857_600,
         }
     }
 }

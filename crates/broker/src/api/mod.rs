@@ -11,11 +11,22 @@ use crate::node::Node;
 
 pub mod api_versions;
 pub mod create_topics;
+pub mod delete_groups;
+pub mod describe_groups;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod produce;
+pub mod sync_group;
 
 /// What carries out a decoded request.
 pub type Handler = Box<dyn FnOnce(&mut Node, Call, Now, &mut Vec<Effect>) + Send>;
@@ -54,9 +65,20 @@ pub const APIS: &[Api] = &[
     fetch::API,
     list_offsets::API,
     metadata::API,
+    offset_commit::API,
+    offset_fetch::API,
+    find_coordinator::API,
+    join_group::API,
+    heartbeat::API,
+    leave_group::API,
+    sync_group::API,
+    describe_groups::API,
+    list_groups::API,
     api_versions::API,
     create_topics::API,
     init_producer_id::API,
+    delete_groups::API,
+    offset_delete::API,
 ];
 
 /// The API with that key, if it is served.

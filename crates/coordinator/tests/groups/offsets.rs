@@ -115,10 +115,8 @@ fn delete(topics: &[&str]) -> Request {
             .map(|name| OffsetDeleteRequestTopic {
                 name: (*name).into(),
                 partitions: vec![OffsetDeleteRequestPartition::default()],
-                ..Default::default()
             })
             .collect(),
-        ..Default::default()
     })
 }
 
