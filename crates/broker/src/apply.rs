@@ -21,6 +21,7 @@ use ottla_log::planted::{self, Bug};
 use wire::{ErrorCode, Uuid};
 
 use crate::event::{Effect, Lane, Now};
+use crate::groups;
 use crate::metadata_log::OnCommit;
 use crate::node::{LogDir, Node, TRASH_LANE, submit};
 use crate::partition::{Partition, log_config};
@@ -62,9 +63,12 @@ impl Node {
     /// Applies what was committed and gives the answers.
     pub(crate) fn commit(&mut self, now: Now, out: &mut Vec<Effect>) {
         for (records, then) in self.metadata.take_committed() {
+            let mut gone = BTreeSet::new();
             for record in &records {
                 if let Record::RemoveTopic(removed) = record {
-                    self.remove_topic(removed.topic_id, out);
+                    let topic = self.image.topics.get(&removed.topic_id);
+                    gone.extend(topic.map(|topic| topic.name.to_string()));
+                    self.remove_topic(removed.topic_id, now, out);
                 }
                 if let Err(contradiction) = self.image.replay(record) {
                     out.push(Effect::Halt(contradiction.to_string()));
@@ -72,6 +76,9 @@ impl Node {
                 }
             }
             self.apply(&records, now, out);
+            if !gone.is_empty() {
+                groups::topics_deleted(self, &gone, now, out);
+            }
             match then {
                 OnCommit::Nothing => {}
                 OnCommit::Answer(call, body) => self.answer_with(call, body, out),
@@ -244,11 +251,12 @@ impl Node {
     }
 
     /// Takes a deleted topic's partitions out of service and their directories out of the way.
-    fn remove_topic(&mut self, id: Uuid, out: &mut Vec<Effect>) {
+    fn remove_topic(&mut self, id: Uuid, now: Now, out: &mut Vec<Effect>) {
         self.removals.held.retain(|record| record.topic_id != id);
         let Some(lanes) = self.lanes.remove(&id) else { return };
         for lane in lanes.into_iter().flatten() {
             self.fail(lane, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, out);
+            groups::removed(self, lane, now, out);
             let Some(mut partition) = self.partitions.remove(&lane) else { continue };
             let path = partition.log.path().to_owned();
             let name = format!("{}-{}", partition.topic, partition.index);

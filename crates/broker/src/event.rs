@@ -1,7 +1,9 @@
 //! What goes into a node and what comes out of it.
 
 use messages::ApiKey;
+use ottla_log::ReadPlan;
 use ottla_log::disk::{Completion, Submission};
+use wire::Bytes;
 
 use crate::api::Handler;
 use crate::reply::Reply;
@@ -50,10 +52,14 @@ pub enum Event {
         /// What carries it out.
         handler: Handler,
     },
+    /// A connection began, from that address, as Java prints it.
+    Connected(ConnId, String),
     /// A connection ended; what it waits for is given up.
     Disconnected(ConnId),
     /// A disk operation ended.
     Completed(Lane, Completion),
+    /// What [`Effect::Load`] asked for was read, or not.
+    Loaded(Lane, u64, Result<Bytes, String>),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -69,6 +75,8 @@ pub enum Effect {
     Close(ConnId, String),
     /// Carry out a disk operation.
     Disk(Lane, Submission),
+    /// Read this for the node itself, and give it back with the number; never inside a step.
+    Load(Lane, u64, ReadPlan),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator.

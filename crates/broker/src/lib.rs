@@ -2,8 +2,8 @@
 //! operations go out as effects. The shell (`server`) and the simulator drive the same code.
 //!
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
-//! ([`partition`]), its metadata log ([`metadata_log`]), fetch sessions ([`session`]) and the
-//! frames of a connection ([`connection`], [`reply`]).
+//! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
+//! fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
 //! - I1: the same events in the same order give the same effects: no clock, no randomness, no
@@ -19,6 +19,7 @@ pub mod api;
 pub mod apply;
 pub mod connection;
 pub mod event;
+pub mod groups;
 pub mod metadata_log;
 pub mod node;
 pub mod partition;

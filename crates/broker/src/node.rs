@@ -16,6 +16,7 @@ use wire::{Bytes, ErrorCode, Uuid};
 use crate::api::{fetch, init_producer_id};
 use crate::apply::Removals;
 use crate::event::{Call, ConnId, Effect, Event, Lane, Now};
+use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::partition::{Partition, validate_config};
 use crate::reply::{Body, Encode, Reply};
@@ -117,6 +118,8 @@ pub struct Node {
     pub(crate) removals: Removals,
     /// Fetch sessions.
     pub sessions: Sessions,
+    /// Groups whose coordinator this node is.
+    pub groups: Groups,
     /// Ids and session numbers.
     pub rng: Rng,
     pub(crate) files: FileIds,
@@ -149,9 +152,11 @@ impl Node {
         rng: Rng,
         files: FileIds,
     ) -> Self {
+        let layers = Layers { file: config.file.clone(), ..Layers::default() };
         let mut node = Self {
             sessions: Sessions::new(config.session_slots),
-            layers: Layers { file: config.file.clone(), ..Layers::default() },
+            groups: Groups::new(groups::config(&layers)),
+            layers,
             ahead: image.clone(),
             image,
             metadata,
@@ -190,19 +195,26 @@ impl Node {
     pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         match event {
             Event::Requested { call, handler } => handler(self, call, now, out),
+            Event::Connected(conn, host) => self.groups.connected(conn, host),
             Event::Disconnected(conn) => self.disconnect(conn),
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
+            Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
             Event::Ticked => {}
-            Event::Stopping => self.answer_fetches(out),
+            Event::Stopping => {
+                self.answer_fetches(out);
+                groups::stop(self, now, out);
+            }
         }
         self.expire(now, out);
         self.keep_up(now, out);
+        groups::tick(self, now, out);
     }
 
     /// When the next [`Event::Ticked`] is due, on the steady clock.
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
-        waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms())
+        let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
+        own.min(self.groups.next_deadline_ms())
     }
 
     /// Answers with a message.
@@ -403,6 +415,7 @@ impl Node {
             lanes.resize(index + 1, None);
         }
         lanes[index] = Some(lane);
+        self.groups.added(&partition, lane);
         self.partitions.insert(lane, partition);
         lane
     }
@@ -521,6 +534,7 @@ impl Node {
                 submit(lane, submissions, out);
                 if partition.advance() {
                     self.advanced(lane, out);
+                    groups::advanced(self, lane, now, out);
                 }
             }
             Err(error) => {
@@ -528,6 +542,7 @@ impl Node {
                 let name = format!("{}-{}", partition.topic, partition.index);
                 out.push(Effect::Warn(format!("{name} is offline: {error}")));
                 self.fail(lane, ErrorCode::KAFKA_STORAGE_ERROR, out);
+                groups::failed(self, lane, now, out);
             }
         }
     }
@@ -647,6 +662,7 @@ impl Node {
     }
 
     fn disconnect(&mut self, conn: ConnId) {
+        self.groups.disconnected(conn);
         let gone: Vec<u64> = self
             .waiting
             .iter()
@@ -686,6 +702,7 @@ fn refuse(
     }
 }
 
+/// Orders the disk operations of a lane.
 pub(crate) fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Effect>) {
     out.extend(submissions.into_iter().map(|submission| Effect::Disk(lane, submission)));
 }

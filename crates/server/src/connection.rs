@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{ConnId, Node, Reply};
+use broker::{ConnId, Event, Node, Reply};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -90,6 +90,7 @@ pub async fn serve(
     let (read_half, write_half) = stream.into_split();
     let (sender, receiver) = mpsc::unbounded_channel();
     shell.connect(conn, sender.clone());
+    shell.submit(Event::Connected(conn, format!("/{}", peer.ip())));
     let mut writer = tokio::spawn(write(shell.clone(), write_half, receiver, limits.idle));
     let mut reader = Reader {
         shell: shell.clone(),

@@ -3,7 +3,8 @@
 //! Submissions enter in the order the node gave them. Quick ones (page-cache writes, opens) run on
 //! the thread that brought them; what waits for the device runs on a pool. One lane's operations
 //! start in order; a write or sync may start while syncs are under way, everything else waits for
-//! them, so that no file is closed or cut under a sync.
+//! them, so that no file is closed or cut under a sync. Reads for the node itself share the pool;
+//! they are in no lane, because a plan for files that are gone reads nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +13,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 
 use broker::Lane;
+use bytes::Bytes;
+use ottla_log::ReadPlan;
 use ottla_log::disk::{Completion, Disk, Op, Submission};
 
 /// A submission of a lane that was just made, or the news that a pooled one ended.
 enum Job {
     Submitted(Lane, Submission),
     Ended(Lane),
+}
+
+/// What the pool is given.
+enum Work {
+    Operation(Lane, Submission),
+    Read(Lane, u64, ReadPlan),
+}
+
+/// What the pool has done.
+pub enum Done {
+    /// A disk operation.
+    Operation(Lane, Completion),
+    /// A read for the node: its lane, its number, and what was there.
+    Read(Lane, u64, Result<Bytes, String>),
 }
 
 #[derive(Default)]
@@ -31,12 +48,12 @@ pub struct DiskRunner {
     disk: Arc<dyn Disk>,
     inbox: Mutex<VecDeque<Job>>,
     lanes: Mutex<HashMap<Lane, LaneState>>,
-    pool: Sender<(Lane, Submission)>,
+    pool: Sender<Work>,
     outstanding: AtomicUsize,
 }
 
 /// What is told of each end.
-pub type Sink = dyn Fn(Lane, Completion) + Send + Sync;
+pub type Sink = dyn Fn(Done) + Send + Sync;
 
 impl DiskRunner {
     /// A runner with its pool; `ended` is called on a pool thread after each pooled operation and
@@ -59,12 +76,21 @@ impl DiskRunner {
             let (disk, receiver, ended) = (disk.clone(), receiver.clone(), ended.clone());
             let weak = Arc::downgrade(&runner);
             thread::Builder::new().name(format!("disk-{index}")).spawn(move || {
-                while let Some((lane, submission)) = next(&receiver) {
+                while let Some(work) = next(&receiver) {
+                    let (lane, submission) = match work {
+                        Work::Operation(lane, submission) => (lane, submission),
+                        Work::Read(lane, load, plan) => {
+                            let read = plan.execute(&*disk, true).map_err(|e| e.to_string());
+                            ended(Done::Read(lane, load, read));
+                            continue;
+                        }
+                    };
                     let result = disk.execute(&submission.op);
                     if let Some(runner) = weak.upgrade() {
                         lock(&runner.inbox).push_back(Job::Ended(lane));
                     }
-                    ended(lane, Completion { token: submission.token, result });
+                    let completion = Completion { token: submission.token, result };
+                    ended(Done::Operation(lane, completion));
                 }
             })?;
         }
@@ -78,6 +104,12 @@ impl DiskRunner {
             self.outstanding.fetch_add(1, Ordering::Relaxed);
             inbox.push_back(Job::Submitted(lane, submission));
         }
+    }
+
+    /// Reads for the node, on the pool.
+    pub fn read(&self, lane: Lane, load: u64, plan: ReadPlan) {
+        // The pool lives as long as the runner, so this can't fail.
+        let _ = self.pool.send(Work::Read(lane, load, plan));
     }
 
     /// Operations submitted and not ended.
@@ -133,7 +165,7 @@ impl DiskRunner {
             if waits_for_device(&submission.op) {
                 state.pooled += 1;
                 // The pool lives as long as the runner, so this can't fail.
-                let _ = self.pool.send((lane, submission));
+                let _ = self.pool.send(Work::Operation(lane, submission));
             } else {
                 let result = self.disk.execute(&submission.op);
                 done.push((lane, Completion { token: submission.token, result }));
@@ -149,7 +181,7 @@ fn waits_for_device(op: &Op) -> bool {
     )
 }
 
-fn next(receiver: &Mutex<Receiver<(Lane, Submission)>>) -> Option<(Lane, Submission)> {
+fn next(receiver: &Mutex<Receiver<Work>>) -> Option<Work> {
     lock(receiver).recv().ok()
 }
 

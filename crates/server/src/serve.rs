@@ -58,7 +58,6 @@ pub enum Listen {
 impl Settings {
     /// A node of its own in one directory, for programs on this machine.
     pub fn alone(dir: PathBuf, port: u16, may_move: bool) -> Self {
-        let alone = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Self {
             log_dirs: vec![dir.clone()],
             metadata_dir: dir,
@@ -66,7 +65,7 @@ impl Settings {
             listen: Listen::Loopback { port, may_move },
             advertised: ("localhost".to_owned(), 0),
             controller: None,
-            file: ALONE.iter().map(alone).collect(),
+            file: startup::ALONE.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             format: true,
         }
     }
@@ -314,16 +313,6 @@ pub fn entropy() -> std::io::Result<[u64; 4]> {
     }
     Ok(seed)
 }
-
-/// What one node on its own can't do like a cluster, and need not wait for like one.
-const ALONE: [(&str, &str); 6] = [
-    ("group.initial.rebalance.delay.ms", "0"),
-    ("offsets.topic.replication.factor", "1"),
-    ("share.coordinator.state.topic.min.isr", "1"),
-    ("share.coordinator.state.topic.replication.factor", "1"),
-    ("transaction.state.log.min.isr", "1"),
-    ("transaction.state.log.replication.factor", "1"),
-];
 
 /// How long the end of connections and of disk operations is waited for.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);

@@ -13,7 +13,7 @@ use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
 use ottla_log::disk::{Completion, Disk, Submission};
 use tokio::sync::{Notify, mpsc};
 
-use crate::disk::DiskRunner;
+use crate::disk::{DiskRunner, Done};
 use crate::log_line;
 
 /// What a connection's writer is sent.
@@ -63,10 +63,14 @@ impl Shell {
             is_halted: AtomicBool::new(false),
         });
         let weak: Weak<Self> = Arc::downgrade(&shell);
-        let ended = Arc::new(move |lane: Lane, completion: Completion| {
-            if let Some(shell) = weak.upgrade() {
-                shell.completed(vec![(lane, completion)]);
-                shell.pump();
+        let ended = Arc::new(move |done: Done| {
+            let Some(shell) = weak.upgrade() else { return };
+            match done {
+                Done::Operation(lane, completion) => {
+                    shell.completed(vec![(lane, completion)]);
+                    shell.pump();
+                }
+                Done::Read(lane, load, read) => shell.submit(Event::Loaded(lane, load, read)),
             }
         });
         let runner = DiskRunner::new(disk, DISK_THREADS, ended)?;
@@ -187,6 +191,10 @@ impl Shell {
             let deadline = node.next_deadline_ms();
             let mut submissions: Vec<(Lane, Submission)> = Vec::new();
             effects.retain_mut(|effect| match effect {
+                Effect::Load(lane, load, plan) => {
+                    runner.read(*lane, *load, plan.clone());
+                    false
+                }
                 Effect::Disk(lane, submission) => {
                     let token = submission.token;
                     let op = std::mem::replace(&mut submission.op, NOTHING);
@@ -234,7 +242,7 @@ impl Shell {
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),
                 // Taken out before.
-                Effect::Disk(..) => {}
+                Effect::Disk(..) | Effect::Load(..) => {}
             }
         }
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Node, Now, Reply};
+use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
+use ottla_log::ReadPlan;
 use ottla_log::disk::mem::MemDisk;
 use wire::Bytes;
 
@@ -80,6 +81,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
 enum Happening {
     Arrive(usize, Bytes),
     DiskEnds(Started),
+    Load(Lane, u64, ReadPlan),
     Answer(usize, Bytes),
     Wake(usize),
     Tick,
@@ -334,6 +336,10 @@ impl<'a> World<'a> {
             Happening::Wake(index) => self.wake(index)?,
             Happening::Arrive(index, frame) => self.arrive(index, frame)?,
             Happening::DiskEnds(started) => self.disk_ends(started)?,
+            Happening::Load(lane, load, plan) => {
+                let read = plan.execute(&self.disk, true).map_err(|error| error.to_string());
+                self.give(Event::Loaded(lane, load, read))?;
+            }
             Happening::Answer(index, frame) => {
                 let shown = self.answer(index, frame)?;
                 if let Some((wanted, log)) = collect
@@ -362,8 +368,7 @@ impl<'a> World<'a> {
             ("metadata.log.max.record.bytes.between.snapshots", "900"),
             ("metadata.max.retention.bytes", "2500"),
         ];
-        options.file =
-            small.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        options.file.extend(small.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let (node, _) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
         if let Some(print) = &mut self.print {
@@ -521,6 +526,10 @@ impl<'a> World<'a> {
                 Effect::Disk(lane, submission) => {
                     let started = self.lanes.submit(lane, submission, &self.disk, &mut self.random);
                     self.schedule(started);
+                }
+                Effect::Load(lane, load, plan) => {
+                    let at = self.now_us + self.random.below(20_000);
+                    self.at(at, Happening::Load(lane, load, plan));
                 }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, reason) => return Err(format!("C6: closed: {reason}")),

@@ -55,7 +55,7 @@ impl Options {
             node_id,
             advertised,
             controller: None,
-            file: BTreeMap::new(),
+            file: ALONE.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
             format: true,
             seed,
         }
@@ -354,6 +354,12 @@ fn drive_node(
                 node.step(now, crate::event::Event::Completed(lane, completion), &mut more);
                 queue.extend(more);
             }
+            Effect::Load(lane, load, plan) => {
+                let read = plan.execute(disk, true).map_err(|error| error.to_string());
+                let mut more = Vec::new();
+                node.step(now, crate::event::Event::Loaded(lane, load, read), &mut more);
+                queue.extend(more);
+            }
             Effect::Halt(reason) => return Err(StartError(reason)),
             Effect::Reply(_) | Effect::Close(..) | Effect::Warn(_) | Effect::LogLevel(..) => {}
         }
@@ -361,5 +367,14 @@ fn drive_node(
     Ok(())
 }
 
+/// What one node on its own can't do like a cluster, and need not wait for like one.
+pub const ALONE: [(&str, &str); 6] = [
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("offsets.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+];
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
