@@ -200,7 +200,11 @@ impl Raft {
     fn append_fetched(&mut self, partition: &PartitionData) -> Result<(), &'static str> {
         let records = partition.records.clone().unwrap_or_default();
         let (end, epoch) = (self.marks.end(), self.marks.last_epoch());
+        let empty = records.is_empty();
         let (batches, records) = read_fetched(&records, end, epoch, self.state.epoch)?;
+        if batches.is_empty() && !empty {
+            return Err("not one whole batch");
+        }
         for batch in batches {
             self.marks.appended(batch.epoch, batch.end_offset);
             for (offset, statement) in batch.statements {

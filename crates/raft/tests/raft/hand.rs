@@ -176,8 +176,9 @@ impl Hand {
         for role in [RoleKind::Candidate, RoleKind::Leader] {
             let epoch = self.raft.epoch();
             let asked = self.asked();
-            let (_, number, _) = asked.first().expect("a vote is asked for");
-            self.answered(*number, Response::Vote(vote_answer(epoch, None, true)));
+            let vote = |(_, number, request)| matches!(request, Request::Vote(_)).then_some(number);
+            let number = asked.into_iter().find_map(vote).expect("a vote is asked for");
+            self.answered(number, Response::Vote(vote_answer(epoch, None, true)));
             assert_eq!(self.raft.role(), role);
         }
         self.step(Event::Flushed { end: self.raft.log_end() });
@@ -193,16 +194,8 @@ impl Hand {
     pub fn receive(&mut self, fill: impl FnOnce(&mut fetch_response::PartitionData)) {
         let fetch = |(_, number, request)| matches!(request, Request::Fetch(_)).then_some(number);
         let number = self.asked().into_iter().find_map(fetch).expect("a fetch");
-        let mut partition = fetch_response::PartitionData::default();
-        partition.current_leader.leader_id = 2;
-        partition.current_leader.leader_epoch = self.raft.epoch();
-        fill(&mut partition);
-        let topic = fetch_response::FetchableTopicResponse {
-            topic_id: Uuid::ONE,
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let body = FetchResponse { responses: vec![topic], ..Default::default() };
+        let mut body = empty_fetch(self.raft.epoch());
+        fill(&mut body.responses[0].partitions[0]);
         self.answered(number, Response::Fetch(body));
     }
 }
@@ -319,4 +312,17 @@ pub fn fetch(from: i32, epoch: i32, offset: i64, last_epoch: i32) -> FetchReques
 pub fn error_of(response: &FetchResponse) -> ErrorCode {
     let partition = response.responses.first().map(|topic| topic.partitions[0].error_code);
     ErrorCode(partition.unwrap_or(response.error_code))
+}
+
+/// Node 2, leader of the epoch, has nothing new.
+pub fn empty_fetch(epoch: i32) -> FetchResponse {
+    let mut partition = fetch_response::PartitionData::default();
+    partition.current_leader.leader_id = 2;
+    partition.current_leader.leader_epoch = epoch;
+    let topic = fetch_response::FetchableTopicResponse {
+        topic_id: Uuid::ONE,
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    FetchResponse { responses: vec![topic], ..Default::default() }
 }

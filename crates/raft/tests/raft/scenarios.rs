@@ -412,7 +412,8 @@ fn a_follower_truncates_to_the_end_of_the_epoch_and_never_below_the_high_waterma
 fn rubbish_from_a_leader_is_not_appended() {
     let mut hand = Hand::fixed(3, Restored::default());
     hand.follow(4);
-    for rubbish in [records(7, 4, 1), records(0, 5, 1), Bytes::from(vec![0; 200])] {
+    let cut = records(0, 4, 1).slice(..65);
+    for rubbish in [records(7, 4, 1), records(0, 5, 1), Bytes::from(vec![0; 200]), cut] {
         hand.receive(|partition| partition.records = Some(rubbish));
         assert!(hand.take().is_empty());
         assert_eq!(hand.raft.log_end(), 0);
@@ -729,4 +730,61 @@ fn a_log_that_contradicts_its_snapshot_is_replaced_before_anything_else() {
     assert_eq!((hand.raft.committed(), hand.raft.epoch()), (0, 2));
     hand.step(Event::SnapshotInstalled { id, bytes: 50, kraft_version: 0, voters: None });
     assert_eq!((hand.raft.log_end(), hand.raft.committed()), (5, 5));
+}
+
+#[test]
+fn a_voter_tells_the_leader_of_endpoints_that_the_log_has_wrong() {
+    let told = |hand: &mut Hand| {
+        hand.follow(4);
+        hand.take();
+        hand.wait_for(RoleKind::Follower);
+        let mut told = 0;
+        for _ in 0..30 {
+            hand.pass(300);
+            for (_, number, request) in hand.asked() {
+                if let Request::UpdateVoter(it) = &request {
+                    assert_eq!((it.voter_id, it.listeners[0].port), (1, 1));
+                    told += 1;
+                    let body = messages::UpdateRaftVoterResponse::default();
+                    hand.answered(number, Response::UpdateVoter(body));
+                } else if let Request::Fetch(_) = request {
+                    hand.answered(number, Response::Fetch(empty_fetch(4)));
+                }
+            }
+        }
+        assert_eq!(hand.raft.role(), RoleKind::Follower);
+        told
+    };
+    assert_eq!(told(&mut Hand::formatted(3)), 0);
+    assert_eq!(told(&mut Hand::fixed(3, Restored::default())), 1, "the log can't say");
+    let mut moved = voter(1, directory(1));
+    moved.endpoints[0].port = 99;
+    let set = VoterSet::new([moved, voter(2, directory(2)), voter(3, directory(3))]);
+    let restored =
+        Restored { kraft_versions: vec![(-1, 1)], voters: vec![(-1, set)], ..Default::default() };
+    let config = Config::new(1, directory(1), "ours".into());
+    assert!(told(&mut Hand::start(config, restored, true)) > 1, "until the log has it right");
+}
+
+#[test]
+fn a_removed_voter_stands_for_the_log_that_only_it_has() {
+    let set = VoterSet::new([voter(1, directory(1)), voter(2, directory(2))]);
+    let without = VoterSet::new([voter(2, directory(2))]);
+    let restored = Restored {
+        log_end: 4,
+        flushed: 4,
+        epochs: vec![(1, 0)],
+        kraft_versions: vec![(1, 1)],
+        voters: vec![(2, set), (3, without)],
+        ..Default::default()
+    };
+    let mut hand = Hand::start(Config::new(1, directory(1), "ours".into()), restored, true);
+    hand.wait_for(RoleKind::Prospective);
+    assert_eq!(hand.raft.epoch(), 1, "its own promise isn't enough");
+    hand.lead();
+    let epoch = hand.raft.epoch();
+    hand.fetch(fetch(2, epoch, 5, epoch));
+    assert_eq!((hand.raft.committed(), hand.raft.role()), (5, RoleKind::Resigned));
+    assert_eq!(hand.raft.leader_id(), Some(1));
+    hand.wait_for(RoleKind::Unattached);
 }
