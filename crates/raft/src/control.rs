@@ -53,9 +53,23 @@ impl ControlBatch {
 
 /// What a control record says about the quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Statement {
+pub enum Statement {
+    /// The finalized `kraft.version`.
     KRaftVersion(i16),
+    /// The voters.
     Voters(VoterSet),
+}
+
+/// What one whole batch, of a log or of a snapshot, says about the quorum, and at which offsets.
+///
+/// # Errors
+/// Bytes that are no batch, or a control record that can't be read.
+pub fn statements_in(batch: &Bytes) -> Result<Vec<(i64, Statement)>, &'static str> {
+    let header = batch::BatchHeader::parse(batch).map_err(|_| "not a batch")?;
+    if !header.is_control() {
+        return Ok(Vec::new());
+    }
+    read_control(header, batch).ok_or("a control record that can't be read")
 }
 
 /// A batch fetched from a leader, as far as the core looks into it.
@@ -133,6 +147,7 @@ fn read_control(header: batch::BatchHeader, bytes: &Bytes) -> Option<Vec<(i64, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Restored, SnapshotId};
 
     fn control(base_offset: i64, epoch: i32) -> Bytes {
         let mut batch = ControlBatch::new(base_offset, epoch, 1_000);
@@ -150,6 +165,19 @@ mod tests {
         let voters = Statement::Voters(VoterSet::default());
         assert_eq!(found[0].statements, [(6, Statement::KRaftVersion(1)), (7, voters)]);
         assert_eq!(used, control(5, 3));
+    }
+
+    #[test]
+    fn a_restart_reads_the_same_statements_and_what_a_snapshot_says_counts_as_said_before_it() {
+        let mut restored = Restored::default();
+        let id = SnapshotId { end_offset: 7, epoch: 2 };
+        restored.read_snapshot(id, &control(0, 0)).unwrap();
+        // The record at offset 6 is in the snapshot already.
+        restored.read_log(&control(5, 3)).unwrap();
+        let voters = VoterSet::default();
+        assert_eq!(restored.kraft_versions, [(6, 1)]);
+        assert_eq!(restored.voters, [(6, voters.clone()), (7, voters)]);
+        assert!(restored.read_log(&Bytes::from_static(b"rubbish")).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use messages::{
 };
 use wire::{Bytes, Uuid};
 
+use crate::control::{Statement, statements_in};
 use crate::marks::SnapshotId;
 use crate::voters::{Endpoint, VoterSet};
 
@@ -96,6 +97,47 @@ pub struct Restored {
     pub kraft_versions: Vec<(i64, i16)>,
     /// Likewise the KRAFT_VOTERS records.
     pub voters: Vec<(i64, VoterSet)>,
+}
+
+impl Restored {
+    /// Takes in what a batch of the latest snapshot says about the quorum, the bootstrap snapshot
+    /// included. Snapshot first, then the log.
+    ///
+    /// # Errors
+    /// A batch that can't be read.
+    pub fn read_snapshot(&mut self, id: SnapshotId, batch: &Bytes) -> Result<(), &'static str> {
+        for (_, statement) in statements_in(batch)? {
+            self.state(id.end_offset - 1, statement);
+        }
+        Ok(())
+    }
+
+    /// Takes in what a batch of the log says about the quorum; batches in the log's order.
+    ///
+    /// # Errors
+    /// A batch that can't be read.
+    pub fn read_log(&mut self, batch: &Bytes) -> Result<(), &'static str> {
+        for (offset, statement) in statements_in(batch)? {
+            self.state(offset, statement);
+        }
+        Ok(())
+    }
+
+    /// What the snapshot covers, the log may repeat.
+    fn state(&mut self, offset: i64, statement: Statement) {
+        match statement {
+            Statement::KRaftVersion(version) => {
+                if self.kraft_versions.last().is_none_or(|(last, _)| *last < offset) {
+                    self.kraft_versions.push((offset, version));
+                }
+            }
+            Statement::Voters(voters) => {
+                if self.voters.last().is_none_or(|(last, _)| *last < offset) {
+                    self.voters.push((offset, voters));
+                }
+            }
+        }
+    }
 }
 
 /// Whom to ask.

@@ -19,8 +19,30 @@
 //! - I4: nothing below the high watermark is truncated; a node that is told to stops instead.
 //! - I5: a new core with the same configuration, disk and events gives the same effects.
 //!
-//! How a node of one voter runs: [`Raft::new`] orders `Store`; after `Stored` come
-//! `AppendControl` and `Became` leader; after `Flushed` comes `Committed`. No clock is needed.
+//! A node of one voter needs neither clock nor peers:
+//!
+//! ```
+//! use raft::{Config, Effect, Event, Raft, ReplicaKey, Restored, Voter, VoterSet};
+//! use wire::Uuid;
+//!
+//! let key = ReplicaKey::new(1, Uuid::ZERO);
+//! let voter = Voter { key, endpoints: Vec::new(), kraft_versions: (0, 1) };
+//! let mut config = Config::new(1, Uuid(77), "a cluster".to_owned());
+//! config.static_voters = VoterSet::new([voter]);
+//! let (mut orders, now_ms) = (Vec::new(), 1_700_000_000_000);
+//! let mut raft = Raft::new(config, Restored::default(), now_ms, &mut orders);
+//! let Some(Effect::Store { number, .. }) = orders.pop() else { panic!() };
+//! // quorum-state is on disk.
+//! raft.step(now_ms, Event::Stored { number }, &mut orders);
+//! assert!(orders.iter().any(|order| matches!(order, Effect::AppendControl { end: 1, .. })));
+//! // The control batch went into the log; the caller appends three records of its own.
+//! assert_eq!(raft.leading(), Some(1));
+//! raft.step(now_ms, Event::Appended { epoch: 1, end: 4 }, &mut orders);
+//! assert_eq!(raft.committed(), 0);
+//! // One flush covers both.
+//! raft.step(now_ms, Event::Flushed { end: 4 }, &mut orders);
+//! assert_eq!((raft.committed(), raft.next_deadline_ms()), (4, None));
+//! ```
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -41,6 +63,7 @@ mod splitmix;
 mod vote;
 pub mod voters;
 
+pub use control::{Statement, statements_in};
 pub use event::{
     AskError, Config, Effect, Event, Peer, Request, Response, Restored, RoleKind, Ticket,
 };

@@ -280,11 +280,7 @@ impl Node {
             kraft_versions.push((id.end_offset - 1, *version));
             voters.extend(stated.clone().map(|stated| (id.end_offset - 1, stated)));
         }
-        for batch in &self.log.batches {
-            kraft_versions.extend(batch.kraft_version);
-            voters.extend(batch.voters.clone());
-        }
-        Restored {
+        let mut restored = Restored {
             quorum_state: self.quorum_state.clone(),
             log_start: self.log.start,
             log_end: self.log.end(),
@@ -297,7 +293,11 @@ impl Node {
                 .collect(),
             kraft_versions,
             voters,
+        };
+        for batch in &self.log.batches {
+            restored.read_log(&batch.bytes).unwrap();
         }
+        restored
     }
 
     /// The voters this node's log states last (C6).
