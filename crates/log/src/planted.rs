@@ -1,7 +1,8 @@
 //! Known bugs that prove the simulator finds things: each sleeps until a test chooses it.
 //!
 //! Without the feature `planted` every [`is`] is `false` at compile time, so that no shipped
-//! binary holds any of them. `crates/sim/tests/planted.rs` chooses one after the other.
+//! binary holds any of them. `planted.rs` among the tests of `sim` and of `raft` chooses one after
+//! the other.
 
 /// A bug, at most one of which is awake in a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +45,32 @@ pub enum Bug {
     SnapshotForgetsTopic,
     /// A partition is made in the directory of a deleted one that is not renamed yet.
     NameReusedEarly,
+
+    // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
+    /// A vote is answered before it is stored.
+    RaftVoteBeforeStored,
+    /// A candidate counts itself and asks before its vote is stored.
+    RaftAskBeforeStored,
+    /// A vote is granted to every candidate of the epoch.
+    RaftSecondVote,
+    /// A vote is granted whatever the candidate's log ends with.
+    RaftVoteIgnoresLog,
+    /// After a restart nobody was voted for.
+    RaftVoteForgotten,
+    /// Records of older epochs are committed by counting replicas.
+    RaftCommitOlderEpochs,
+    /// The leader counts itself at what is written.
+    RaftLeaderUnflushed,
+    /// A follower asks for more before it flushed what it has.
+    RaftFollowerUnflushed,
+    /// A follower's last epoch isn't compared with the leader's log.
+    RaftDivergenceUnseen,
+    /// The voters of truncated records remain in force.
+    RaftVotersSurviveTruncation,
 }
 
 impl Bug {
-    /// All of them.
+    /// Those that the simulator of the whole node finds.
     pub const ALL: [Self; 19] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
@@ -68,6 +91,20 @@ impl Bug {
         Self::BaseOffsetOfNext,
         Self::SnapshotForgetsTopic,
         Self::NameReusedEarly,
+    ];
+
+    /// Those that the simulation of a raft quorum finds.
+    pub const RAFT: [Self; 10] = [
+        Self::RaftVoteBeforeStored,
+        Self::RaftAskBeforeStored,
+        Self::RaftSecondVote,
+        Self::RaftVoteIgnoresLog,
+        Self::RaftVoteForgotten,
+        Self::RaftCommitOlderEpochs,
+        Self::RaftLeaderUnflushed,
+        Self::RaftFollowerUnflushed,
+        Self::RaftDivergenceUnseen,
+        Self::RaftVotersSurviveTruncation,
     ];
 }
 
