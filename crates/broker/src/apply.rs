@@ -62,7 +62,14 @@ impl Removals {
 impl Node {
     /// Applies what was committed and gives the answers.
     pub(crate) fn commit(&mut self, now: Now, out: &mut Vec<Effect>) {
-        for (records, then) in self.metadata.take_committed() {
+        let committed = match self.metadata.take_committed(now.wall_ms) {
+            Ok(committed) => committed,
+            Err(reason) => {
+                out.push(Effect::Halt(format!("the metadata quorum: {reason}")));
+                return;
+            }
+        };
+        for (records, then) in committed {
             let mut gone = BTreeSet::new();
             for record in &records {
                 if let Record::RemoveTopic(removed) = record {

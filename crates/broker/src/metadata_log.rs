@@ -1,21 +1,20 @@
 //! The log of the cluster's metadata, and what is done when records in it are committed.
 //!
-//! A single node is its own quorum: what is durable is committed. The formats are those of a
-//! quorum all the same: batches carry the raft epoch, each epoch begins with a LEADER_CHANGE
-//! record, and the first one also states `kraft.version` and the voters (KIP-853).
+//! A single node is its own quorum, by the rules of every quorum: `raft` says what is committed, when
+//! a leader may write, and what it writes first.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use messages::VotersRecord;
 use messages::voters_record::{Endpoint, KRaftVersionFeature, Voter};
-use messages::{LeaderChangeMessage, VotersRecord};
-use metadata::snapshot::{push_control, push_quorum};
 use metadata::{Image, QuorumStatement, Record, SnapshotId, snapshot};
 use ottla_log::Log;
 use ottla_log::disk::{FileIds, Op, Submission, Token};
 use ottla_log::planted::{self, Bug};
+use raft::Raft;
 use wire::Uuid;
-use wire::record::{BatchBuilder, BatchOptions, ControlKind};
+use wire::record::{BatchBuilder, BatchOptions};
 
 use crate::event::{Call, Now};
 use crate::reply::Body;
@@ -48,31 +47,43 @@ pub struct MetadataLog {
     pub log: Log,
     /// Its snapshots.
     pub snapshots: Snapshots,
-    quorum: QuorumStatement,
-    epoch: i32,
-    committed: i64,
+    raft: Raft,
     /// When the last committed record was written.
     committed_ms: i64,
     pending: VecDeque<Pending>,
 }
 
 impl MetadataLog {
-    /// Takes over a log in a new raft epoch.
-    pub fn new(
-        log: Log,
-        epoch: i32,
-        quorum: QuorumStatement,
-        snapshots: Snapshots,
-        committed_ms: i64,
-    ) -> Self {
-        let committed = log.end();
-        let pending = VecDeque::new();
-        Self { log, snapshots, quorum, epoch, committed, committed_ms, pending }
+    /// Takes over a log whose quorum this node leads.
+    pub fn new(log: Log, raft: Raft, snapshots: Snapshots, committed_ms: i64) -> Self {
+        Self { log, snapshots, raft, committed_ms, pending: VecDeque::new() }
+    }
+
+    /// Tells the quorum's core a fact. What it may order where nobody else votes is little.
+    fn tell(&mut self, event: raft::Event, now_ms: i64) -> Result<(), String> {
+        let mut orders = Vec::new();
+        self.raft.step(now_ms, event, &mut orders);
+        for order in orders {
+            match order {
+                raft::Effect::Committed { .. } | raft::Effect::Became { .. } => {}
+                raft::Effect::Halt { reason } => return Err(reason),
+                other => return Err(format!("a quorum of one does not order {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the log states about its quorum.
+    fn quorum(&self) -> QuorumStatement {
+        let history = self.raft.history();
+        let kraft_version = history.kraft_version();
+        let voters = (kraft_version > 0).then(|| history.voters().to_record());
+        QuorumStatement { kraft_version, voters }
     }
 
     /// The end of what is committed, exclusive: the offset the image is at.
     pub fn committed(&self) -> i64 {
-        self.committed
+        self.raft.committed()
     }
 
     /// The offset the next record will have.
@@ -93,84 +104,45 @@ impl MetadataLog {
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
     ) -> Result<(), String> {
-        let mut builder = BatchBuilder::new(self.options(false));
+        let Some(leader_epoch) = self.raft.leading() else {
+            return Err("this node does not lead its quorum".to_owned());
+        };
+        let base_offset = self.log.end();
+        let options = BatchOptions { base_offset, leader_epoch, ..Default::default() };
+        let mut builder = BatchBuilder::new(options);
         for record in &records {
             let value = record.to_value(metadata_version).map_err(|error| error.to_string())?;
             builder.push(now_ms, None, Some(&value), &[]);
         }
-        let bytes = self.append_batch(builder, now_ms, ids, out)?;
+        let batch = builder.build().map_err(|error| error.to_string())?;
+        let bytes = batch.len() as u64;
+        self.log
+            .append_as_follower(now_ms, batch, ids, out)
+            .map_err(|error| format!("{error:?}"))?;
         let end = self.log.end();
+        self.tell(raft::Event::Appended { epoch: leader_epoch, end }, now_ms)?;
         self.pending.push_back(Pending { end, bytes, written_ms: now_ms, records, then });
         Ok(())
     }
 
-    /// Appends the control batch with which this node's epoch begins; the first one of a log also
-    /// states its quorum.
+    /// What was committed since the last call: records and what to do, in order.
     ///
     /// # Errors
-    /// As [`Self::append`].
-    pub fn begin_epoch(
-        &mut self,
-        node_id: i32,
-        now_ms: i64,
-        ids: &mut FileIds,
-        out: &mut Vec<Submission>,
-    ) -> Result<(), String> {
-        let first = self.log.end() == 0;
-        let mut builder = BatchBuilder::new(self.options(true));
-        let only =
-            messages::leader_change_message::Voter { voter_id: node_id, ..Default::default() };
-        let change = LeaderChangeMessage {
-            leader_id: node_id,
-            voters: vec![only.clone()],
-            granting_voters: vec![only],
-            ..Default::default()
-        };
-        push_control(&mut builder, ControlKind::LeaderChange, &change, now_ms)?;
-        if first {
-            push_quorum(&mut builder, &self.quorum, now_ms)?;
-        }
-        self.append_batch(builder, now_ms, ids, out)?;
-        Ok(())
-    }
-
-    /// What was committed since the last call: records and what to do, in order.
-    pub fn take_committed(&mut self) -> Vec<(Vec<Record>, OnCommit)> {
+    /// The quorum's core can't go on.
+    pub fn take_committed(&mut self, now_ms: i64) -> Result<Vec<(Vec<Record>, OnCommit)>, String> {
         let early = planted::is(Bug::MetadataBeforeDurable);
-        self.committed = if early { self.log.written() } else { self.log.flushed() };
+        let end = if early { self.log.written() } else { self.log.flushed() };
+        self.tell(raft::Event::Flushed { end }, now_ms)?;
+        let committed = self.committed();
         let mut done = Vec::new();
-        while self.pending.front().is_some_and(|pending| pending.end <= self.committed) {
+        while self.pending.front().is_some_and(|pending| pending.end <= committed) {
             if let Some(pending) = self.pending.pop_front() {
                 self.snapshots.bytes_since += pending.bytes;
                 self.committed_ms = pending.written_ms;
                 done.push((pending.records, pending.then));
             }
         }
-        done
-    }
-
-    fn options(&self, control: bool) -> BatchOptions {
-        BatchOptions {
-            base_offset: self.log.end(),
-            leader_epoch: self.epoch,
-            control,
-            ..Default::default()
-        }
-    }
-
-    fn append_batch(
-        &mut self,
-        builder: BatchBuilder,
-        now_ms: i64,
-        ids: &mut FileIds,
-        out: &mut Vec<Submission>,
-    ) -> Result<u64, String> {
-        let batch = builder.build().map_err(|error| error.to_string())?;
-        let bytes = batch.len() as u64;
-        self.log
-            .append_as_follower(now_ms, batch, ids, out)
-            .map_err(|error| format!("{error:?}"))?;
-        Ok(bytes)
+        Ok(done)
     }
 
     /// Writes a snapshot of the image, which is that of all that is committed, if it is time.
@@ -183,15 +155,16 @@ impl MetadataLog {
         rules: &SnapshotRules,
         now: Now,
     ) -> Result<Option<Submission>, String> {
+        let (committed, quorum) = (self.committed(), self.quorum());
         let snapshots = &mut self.snapshots;
         let waited = now.steady_ms - snapshots.taken_ms >= rules.interval_ms;
         let due = snapshots.bytes_since >= rules.bytes_between
             || (rules.interval_ms > 0 && waited && snapshots.bytes_since > 0);
-        if !due || snapshots.writing.is_some() || self.committed == 0 {
+        if !due || snapshots.writing.is_some() || committed == 0 {
             return Ok(None);
         }
-        let epoch = self.log.epochs().epoch_at(self.committed - 1).unwrap_or(self.epoch);
-        let id = SnapshotId { end_offset: self.committed, epoch };
+        let epoch = self.raft.epoch_before(committed);
+        let id = SnapshotId { end_offset: committed, epoch };
         let mut records = snapshot::records(image);
         if planted::is(Bug::SnapshotForgetsTopic) {
             let youngest = image.topics.last_key_value().map(|(id, _)| *id);
@@ -204,7 +177,7 @@ impl MetadataLog {
         let file = snapshot::write(
             &records,
             image.metadata_version(),
-            &self.quorum,
+            &quorum,
             epoch,
             self.committed_ms,
             now.wall_ms,
@@ -219,21 +192,30 @@ impl MetadataLog {
 
     /// The snapshot under way is durable, or could not be written: then the next one is tried
     /// after as many bytes again.
-    pub fn snapshot_ended(&mut self, written: bool) {
-        if let Some(snapshot) = self.snapshots.writing.take().filter(|_| written) {
-            self.snapshots.kept.push(snapshot);
-        }
+    ///
+    /// # Errors
+    /// The quorum's core can't go on.
+    pub fn snapshot_ended(&mut self, written: bool, now_ms: i64) -> Result<(), String> {
+        let Some(snapshot) = self.snapshots.writing.take().filter(|_| written) else {
+            return Ok(());
+        };
+        self.snapshots.kept.push(snapshot);
+        let Snapshot { id, bytes, .. } = snapshot;
+        self.tell(raft::Event::SnapshotTaken { id, bytes }, now_ms)
     }
 
     /// Gives up old snapshots and the part of the log before those that are kept: the newest one
     /// always, others while they are young and all together small enough.
+    ///
+    /// # Errors
+    /// The quorum's core can't go on.
     pub fn prune(
         &mut self,
         rules: &SnapshotRules,
         now: Now,
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
-    ) -> Vec<Submission> {
+    ) -> Result<Vec<Submission>, String> {
         let mut removed = Vec::new();
         while let [oldest, next, ..] = self.snapshots.kept.as_slice() {
             let sizes: u64 = self.snapshots.kept.iter().map(|snapshot| snapshot.bytes).sum();
@@ -244,15 +226,18 @@ impl MetadataLog {
             if !large && !old {
                 break;
             }
-            let start = next.id.end_offset;
-            let path = self.snapshots.dir.join(oldest.id.file_name());
+            let (start, id) = (next.id.end_offset, oldest.id);
+            let path = self.snapshots.dir.join(id.file_name());
             removed.push(Submission { token: REMOVED_TOKEN, op: Op::RemoveFile { path } });
             self.snapshots.kept.remove(0);
-            self.log.delete_records(start);
+            self.tell(raft::Event::SnapshotDeleted { id }, now.wall_ms)?;
+            if self.log.delete_records(start) {
+                self.tell(raft::Event::PrefixDeleted { start }, now.wall_ms)?;
+            }
         }
-        self.log.expire(now.wall_ms, self.committed, ids, out);
+        self.log.expire(now.wall_ms, self.committed(), ids, out);
         self.log.empty_trash(now.wall_ms, out);
-        removed
+        Ok(removed)
     }
 }
 
@@ -294,6 +279,11 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
+    /// What the quorum's core is told of them at the start.
+    pub fn known(&self) -> Vec<(SnapshotId, u64)> {
+        self.kept.iter().map(|snapshot| (snapshot.id, snapshot.bytes)).collect()
+    }
+
     /// Those found in a directory, and the bytes of the log behind the newest.
     pub fn new(dir: &Path, kept: Vec<Snapshot>, bytes_since: u64) -> Self {
         Self { dir: dir.to_owned(), kept, writing: None, bytes_since, taken_ms: 0 }

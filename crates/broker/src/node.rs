@@ -510,7 +510,7 @@ impl Node {
     fn complete(&mut self, lane: Lane, completion: Completion, now: Now, out: &mut Vec<Effect>) {
         match lane {
             CHECKPOINT_LANE => return self.checkpoint_ended(completion, now, out),
-            SNAPSHOT_LANE => return self.snapshot_ended(completion, out),
+            SNAPSHOT_LANE => return self.snapshot_ended(completion, now, out),
             TRASH_LANE => return self.trash_ended(completion, out),
             _ => {}
         }

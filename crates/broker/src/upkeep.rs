@@ -194,9 +194,17 @@ impl Node {
         }
     }
 
-    pub(crate) fn snapshot_ended(&mut self, completion: Completion, out: &mut Vec<Effect>) {
+    pub(crate) fn snapshot_ended(
+        &mut self,
+        completion: Completion,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
         if completion.token == SNAPSHOT_TOKEN {
-            self.metadata.snapshot_ended(completion.result.is_ok());
+            let written = completion.result.is_ok();
+            if let Err(reason) = self.metadata.snapshot_ended(written, now.wall_ms) {
+                out.push(Effect::Halt(format!("the metadata quorum: {reason}")));
+            }
         }
         if let Err(error) = completion.result {
             out.push(Effect::Warn(format!("metadata snapshot: {error}")));
@@ -207,9 +215,11 @@ impl Node {
     fn prune(&mut self, now: Now, out: &mut Vec<Effect>) {
         let rules = self.snapshot_rules();
         let mut submissions = Vec::new();
-        let removed = self.metadata.prune(&rules, now, &mut self.files, &mut submissions);
+        match self.metadata.prune(&rules, now, &mut self.files, &mut submissions) {
+            Ok(removed) => submit(SNAPSHOT_LANE, removed, out),
+            Err(reason) => out.push(Effect::Halt(format!("the metadata quorum: {reason}"))),
+        }
         submit(METADATA_LANE, submissions, out);
-        submit(SNAPSHOT_LANE, removed, out);
     }
 }
 

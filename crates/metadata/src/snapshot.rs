@@ -19,39 +19,10 @@ use wire::Bytes;
 use wire::batch::Batches;
 use wire::record::{BatchBuilder, BatchOptions, ControlKind, RecordIter};
 
+pub use raft::SnapshotId;
+
 use crate::image::{Image, METADATA_VERSION};
 use crate::record::Record;
-
-/// What a snapshot holds: everything before `end_offset`, written by leaders up to `epoch`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SnapshotId {
-    /// The first offset it does not hold.
-    pub end_offset: i64,
-    /// The epoch of the record before that.
-    pub epoch: i32,
-}
-
-impl SnapshotId {
-    /// The snapshot that formatting writes: it is never sent to anybody.
-    pub const BOOTSTRAP: Self = Self { end_offset: 0, epoch: 0 };
-
-    /// The name of its file.
-    pub fn file_name(self) -> String {
-        format!("{:020}-{:010}.checkpoint", self.end_offset, self.epoch)
-    }
-
-    /// Reads a file name; `None` for other files, unfinished snapshots among them.
-    pub fn parse(name: &str) -> Option<Self> {
-        let (end_offset, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
-        let digits = |text: &str, count| {
-            text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        if !digits(end_offset, 20) || !digits(epoch, 10) {
-            return None;
-        }
-        Some(Self { end_offset: end_offset.parse().ok()?, epoch: epoch.parse().ok()? })
-    }
-}
 
 /// What a log states about its quorum.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -365,20 +336,6 @@ mod tests {
             let mut flipped = file.to_vec();
             flipped[at] ^= 4;
             assert!(load(&flipped.into()).is_err(), "{at}");
-        }
-    }
-
-    #[test]
-    fn names_of_snapshots_are_told_from_others() {
-        let id = SnapshotId { end_offset: 1234, epoch: 5 };
-        assert_eq!(SnapshotId::parse(&id.file_name()), Some(id));
-        for other in [
-            "00000000000000001234-0000000005.checkpoint.part",
-            "00000000000000001234-0000000005.checkpoint.deleted",
-            "1234-5.checkpoint",
-            "0000000000000000123+-0000000005.checkpoint",
-        ] {
-            assert_eq!(SnapshotId::parse(other), None, "{other}");
         }
     }
 }

@@ -25,6 +25,23 @@ pub struct SnapshotId {
 impl SnapshotId {
     /// What formatting writes; it is never replicated.
     pub const BOOTSTRAP: Self = Self { end_offset: 0, epoch: 0 };
+
+    /// The name of its file: `<20 digits>-<10 digits>.checkpoint`.
+    pub fn file_name(self) -> String {
+        format!("{:020}-{:010}.checkpoint", self.end_offset, self.epoch)
+    }
+
+    /// Reads a file name; `None` for other files, unfinished snapshots among them.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (end_offset, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
+        let digits = |text: &str, count| {
+            text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !digits(end_offset, 20) || !digits(epoch, 10) {
+            return None;
+        }
+        Some(Self { end_offset: end_offset.parse().ok()?, epoch: epoch.parse().ok()? })
+    }
 }
 
 /// What a leader makes of the offset and epoch a replica fetches from.
@@ -297,5 +314,19 @@ mod tests {
         marks.move_start(10);
         marks.check();
         assert_eq!((marks.last_epoch(), marks.end()), (3, 10));
+    }
+
+    #[test]
+    fn names_of_snapshots_are_told_from_others() {
+        let id = SnapshotId { end_offset: 1234, epoch: 5 };
+        assert_eq!(SnapshotId::parse(&id.file_name()), Some(id));
+        for other in [
+            "00000000000000001234-0000000005.checkpoint.part",
+            "00000000000000001234-0000000005.checkpoint.deleted",
+            "1234-5.checkpoint",
+            "0000000000000000123+-0000000005.checkpoint",
+        ] {
+            assert_eq!(SnapshotId::parse(other), None, "{other}");
+        }
     }
 }

@@ -147,19 +147,18 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     check_features(&found.loader.image)?;
     // From here on something is written: what can be refused was.
     take_clean_markers(disk, &clean)?;
-    let epoch = quorum::begin_epoch(
+    let raft = quorum::lead(
         disk,
         &metadata_dir.path,
-        config.node_id,
-        statement.kraft_version,
-        found.loader.last_epoch,
+        &mut found.log,
+        found.restored,
+        raft_config(&config, &statement, &rng),
+        now,
+        &mut files,
     )?;
     let in_transaction = found.loader.is_in_transaction();
     let last_ms = found.loader.last_timestamp_ms;
-    let mut metadata = MetadataLog::new(found.log, epoch, statement, found.snapshots, last_ms);
-    let mut submissions = Vec::new();
-    metadata.begin_epoch(config.node_id, now.wall_ms, &mut files, &mut submissions)?;
-    drive(disk, &mut metadata.log, submissions)?;
+    let metadata = MetadataLog::new(found.log, raft, found.snapshots, last_ms);
     let mut node = Node::new(config, found.loader.image, metadata, rng, files);
     let mut effects = Vec::new();
     if in_transaction {
@@ -181,6 +180,46 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     drive_node(disk, &mut node, now, effects)?;
     partitions::open(disk, &mut node, &clean, now, &mut report)?;
     Ok((node, report))
+}
+
+/// This node as a member of its quorum.
+fn raft_config(
+    config: &NodeConfig,
+    statement: &metadata::QuorumStatement,
+    rng: &Rng,
+) -> raft::Config {
+    let directory = config.metadata_dir.id;
+    let mut raft = raft::Config::new(config.node_id, directory, config.cluster_id.clone());
+    let endpoint = config.controller.iter().map(|(name, host, port)| raft::Endpoint {
+        name: name.clone(),
+        host: host.clone(),
+        port: *port,
+    });
+    raft.endpoints = endpoint.collect();
+    // Without a listener of its own a node leaves what the log says of it.
+    if raft.endpoints.is_empty() {
+        let voters = statement.voters.iter().flat_map(|voters| &voters.voters);
+        let own = voters.filter(|voter| voter.voter_id == config.node_id);
+        let endpoint = |at: &messages::voters_record::Endpoint| raft::Endpoint {
+            name: at.name.clone(),
+            host: at.host.clone(),
+            port: at.port,
+        };
+        raft.endpoints = own.flat_map(|voter| &voter.endpoints).map(endpoint).collect();
+    }
+    if let Some((name, ..)) = &config.controller {
+        raft.listener_name.clone_from(name);
+    }
+    // Where the log does not say who votes, the operator does, and that can only be this node.
+    if statement.kraft_version == 0 {
+        raft.static_voters = raft::VoterSet::new([raft::Voter {
+            key: raft::ReplicaKey::new(config.node_id, wire::Uuid::ZERO),
+            endpoints: raft.endpoints.clone(),
+            kraft_versions: (0, 1),
+        }]);
+    }
+    raft.seed = rng.clone().next_u64();
+    raft
 }
 
 fn identify_options(disk: &dyn Disk, options: &Options) -> Result<Option<Identity>, StartError> {

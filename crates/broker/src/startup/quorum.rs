@@ -1,16 +1,18 @@
 //! The metadata's directory: snapshots, log, and the state of the quorum.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
-use messages::{Message, QuorumStateData, quorum_state_data};
 use metadata::{Loader, QuorumStatement, SnapshotId};
 use ottla_log::disk::{Disk, FileIds, Op};
 use ottla_log::{Log, LogConfig, OpenMode};
-use wire::Uuid;
+use raft::{Raft, Restored};
 use wire::batch::Batches;
+use wire::{Bytes, Uuid};
 
 use super::directories::METADATA_DIR;
 use super::{Report, StartError, drive, note_cut, read_offsets};
+use crate::event::Now;
 use crate::metadata_log::{Snapshot, Snapshots};
 
 /// The metadata as it was found.
@@ -23,6 +25,8 @@ pub struct Found {
     pub snapshots: Snapshots,
     /// The features a log that is still empty begins with.
     pub bootstrap: Loader,
+    /// What the quorum's core has to know.
+    pub restored: Restored,
 }
 
 /// Opens the metadata log and reads it, from the latest snapshot on.
@@ -67,10 +71,12 @@ pub fn open(
         log
     };
     let mut loader = Loader::default();
+    let mut restored = Restored::default();
     if let Some(id) = latest {
         let file = path.join(id.file_name());
         let content = disk.read_file(&file)?;
         loader.snapshot(&content).map_err(|error| damaged(&file, &error))?;
+        restore(&mut restored, id, content).map_err(|error| damaged(&file, &error))?;
     }
     let begin = latest.map_or(0, |id| id.end_offset);
     if log.start() > begin {
@@ -88,13 +94,15 @@ pub fn open(
         }
         drive(disk, &mut log, submissions)?;
     }
-    let tail_bytes = replay(disk, &log, begin, &mut loader)?;
     let bootstrap_path = path.join(SnapshotId::BOOTSTRAP.file_name());
     let mut bootstrap = Loader::default();
-    if log.end() == 0 && snapshots.contains(&SnapshotId::BOOTSTRAP) {
+    if latest.is_none() && snapshots.contains(&SnapshotId::BOOTSTRAP) {
         let content = disk.read_file(&bootstrap_path)?;
         bootstrap.snapshot(&content).map_err(|error| damaged(&bootstrap_path, &error))?;
+        restore(&mut restored, SnapshotId::BOOTSTRAP, content)
+            .map_err(|error| damaged(&bootstrap_path, &error))?;
     }
+    let tail_bytes = replay(disk, &log, begin, &mut loader, &mut restored)?;
     tidy(disk, &path, &names)?;
     let mut kept = Vec::new();
     for id in snapshots {
@@ -103,7 +111,24 @@ pub fn open(
         kept.push(Snapshot { id, bytes: file.len() as u64, last_timestamp_ms });
     }
     let snapshots = Snapshots::new(&path, kept, tail_bytes);
-    Ok(Found { log, loader, snapshots, bootstrap })
+    restored.log_start = log.start();
+    restored.log_end = log.end();
+    restored.flushed = log.flushed();
+    let epochs = log.epochs().entries().iter();
+    restored.epochs = epochs.map(|entry| (entry.epoch, entry.start_offset)).collect();
+    restored.snapshots = snapshots.known();
+    Ok(Found { log, loader, snapshots, bootstrap, restored })
+}
+
+/// Takes in what a snapshot says of the quorum.
+fn restore(restored: &mut Restored, id: SnapshotId, file: Bytes) -> Result<(), String> {
+    for batch in Batches::new(file) {
+        let (header, batch) = batch.map_err(|error| error.to_string())?;
+        if header.is_control() {
+            restored.read_snapshot(id, &batch)?;
+        }
+    }
+    Ok(())
 }
 
 fn damaged(path: &Path, what: &dyn std::fmt::Display) -> StartError {
@@ -124,7 +149,13 @@ fn tidy(disk: &dyn Disk, path: &Path, names: &[String]) -> Result<(), StartError
 }
 
 /// Reads the log from an offset on; gives how many bytes that was.
-fn replay(disk: &dyn Disk, log: &Log, begin: i64, loader: &mut Loader) -> Result<u64, StartError> {
+fn replay(
+    disk: &dyn Disk,
+    log: &Log,
+    begin: i64,
+    loader: &mut Loader,
+    restored: &mut Restored,
+) -> Result<u64, StartError> {
     let mut offset = begin;
     let mut bytes_read = 0;
     while offset < log.end() {
@@ -151,6 +182,9 @@ fn replay(disk: &dyn Disk, log: &Log, begin: i64, loader: &mut Loader) -> Result
             }
             bytes_read += batch.len() as u64;
             loader.batch(&header, &batch).map_err(|error| damaged(&error))?;
+            if header.is_control() {
+                restored.read_log(&batch).map_err(|error| damaged(&error))?;
+            }
         }
         if at == offset {
             return Err(StartError(format!("__cluster_metadata-0: nothing at offset {offset}")));
@@ -203,59 +237,68 @@ pub fn check_voters(
     if others.is_empty() { Ok(()) } else { Err(foreign(others.join(", "))) }
 }
 
-/// The raft epoch this node begins, written down before it is used.
+/// Lets this node be elected, by itself: the epoch is written down before anything is written in
+/// it, and begins with the records that say so.
 ///
 /// # Errors
-/// A damaged `quorum-state`, another node's vote in it, or a disk that fails.
-pub fn begin_epoch(
+/// A damaged `quorum-state`, other voters in it, or a disk that fails.
+pub fn lead(
     disk: &dyn Disk,
     dir: &Path,
-    node_id: i32,
-    kraft_version: i16,
-    last_epoch: i32,
-) -> Result<i32, StartError> {
+    log: &mut Log,
+    mut restored: Restored,
+    config: raft::Config,
+    now: Now,
+    files: &mut FileIds,
+) -> Result<Raft, StartError> {
     let path = dir.join(METADATA_DIR).join("quorum-state");
-    let schema = messages::schema::Message::find("QuorumStateData")
-        .ok_or_else(|| "no schema of quorum-state".to_owned())?;
     let damaged = |what: &dyn std::fmt::Display| StartError(format!("{}: {what}", path.display()));
-    let before = match disk.read_file(&path) {
+    match disk.read_file(&path) {
         Ok(content) => {
-            let json: serde_json::Value =
-                serde_json::from_slice(&content).map_err(|error| damaged(&error))?;
-            let version = json["data_version"]
-                .as_i64()
-                .filter(|version| (0..=1).contains(version))
-                .ok_or_else(|| damaged(&"data_version is neither 0 nor 1"))?
-                as i16;
-            let bytes = messages::json::from_json(schema, version, &json)
-                .map_err(|error| damaged(&error))?;
-            let state =
-                QuorumStateData::from_bytes(bytes, version).map_err(|error| damaged(&error))?;
-            let voters = state.current_voters.iter().flatten();
-            if let Some(other) = voters.map(|voter| voter.voter_id).find(|id| *id != node_id) {
+            let text = std::str::from_utf8(&content).map_err(|error| damaged(&error))?;
+            let (data, _) = raft::quorum_state::from_text(text).map_err(|error| damaged(&error))?;
+            let voters = data.current_voters.iter().flatten();
+            if let Some(other) = voters.map(|voter| voter.voter_id).find(|id| *id != config.node_id)
+            {
                 return Err(damaged(&format!(
                     "node {other} is a voter, too; this version leads a quorum of its own only"
                 )));
             }
-            state.leader_epoch
+            restored.quorum_state = Some(data);
         }
-        Err(error) if error.is_not_found() => 0,
+        Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
-    };
-    let epoch = before.max(last_epoch).max(0) + 1;
-    let version = i16::from(kraft_version > 0);
-    let mut state =
-        QuorumStateData { leader_id: node_id, leader_epoch: epoch, ..Default::default() };
-    if version == 0 {
-        state.current_voters =
-            Some(vec![quorum_state_data::Voter { voter_id: node_id, ..Default::default() }]);
     }
-    let bytes = state.to_bytes(version).map_err(|error| damaged(&error))?;
-    let mut json =
-        messages::json::to_json(schema, version, bytes).map_err(|error| damaged(&error))?;
-    json["data_version"] = version.into();
-    disk.execute(&Op::Replace { path: path.clone(), bytes: json.to_string().into() })?;
-    Ok(epoch)
+    let mut orders = Vec::new();
+    let mut raft = Raft::new(config, restored, now.wall_ms, &mut orders);
+    let mut orders = VecDeque::from(orders);
+    while let Some(order) = orders.pop_front() {
+        let event = match order {
+            raft::Effect::Store { number, data, version } => {
+                let text = raft::quorum_state::to_text(&data, version);
+                let bytes = text.map_err(|error| damaged(&error))?.into();
+                disk.execute(&Op::Replace { path: path.clone(), bytes })?;
+                raft::Event::Stored { number }
+            }
+            raft::Effect::AppendControl { batch, .. } => {
+                let mut submissions = Vec::new();
+                log.append_as_follower(now.wall_ms, batch, files, &mut submissions)
+                    .map_err(|error| damaged(&format!("{error:?}")))?;
+                drive(disk, log, submissions)?;
+                raft::Event::Flushed { end: log.flushed() }
+            }
+            raft::Effect::Became { .. } | raft::Effect::Committed { .. } => continue,
+            raft::Effect::Halt { reason } => return Err(StartError(reason)),
+            other => return Err(damaged(&format!("a quorum of one does not order {other:?}"))),
+        };
+        let mut more = Vec::new();
+        raft.step(now.wall_ms, event, &mut more);
+        orders.extend(more);
+    }
+    if raft.leading().is_none() || raft.committed() != log.end() {
+        return Err(damaged(&"this node does not come to lead its quorum"));
+    }
+    Ok(raft)
 }
 
 const READ_BYTES: usize = 8 << 20;
