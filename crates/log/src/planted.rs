@@ -40,11 +40,13 @@ pub enum Bug {
     FetchForgotten,
     /// A produce is answered with the offset after its batch.
     BaseOffsetOfNext,
+    /// A coordinator's answers leave when its records are appended.
+    LoseOffsetCommit,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -62,6 +64,7 @@ impl Bug {
         Self::SessionKeepsOffset,
         Self::FetchForgotten,
         Self::BaseOffsetOfNext,
+        Self::LoseOffsetCommit,
     ];
 }
 

@@ -14,6 +14,7 @@ use wire::Bytes;
 use crate::checker::Checker;
 use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
 use crate::lanes::{Lanes, Started};
+use crate::member::Member;
 use crate::random::Random;
 
 /// A run that kept all promises.
@@ -33,6 +34,8 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Records shown to consumers.
     pub shown: u64,
+    /// Commits of offsets acknowledged.
+    pub committed: u64,
 }
 
 /// A run that broke one.
@@ -73,6 +76,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         disk_failures: world.disk_failures,
         acknowledged: world.checker.acknowledged,
         shown: world.checker.shown,
+        committed: world.checker.committed,
     })
 }
 
@@ -92,6 +96,7 @@ enum Actor {
     Admin { created: bool },
     Producer(Box<Producer>),
     Consumer(Box<Consumer>),
+    Member(Box<Member>),
 }
 
 struct Connection {
@@ -129,6 +134,8 @@ struct World<'a> {
     disk_fails: bool,
     /// Producers that joined.
     producers: u32,
+    /// There is a group.
+    with_group: bool,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -156,6 +163,7 @@ impl<'a> World<'a> {
             disk_failures: 0,
             disk_fails: false,
             producers: 0,
+            with_group: seed % 4 == 3,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -187,6 +195,12 @@ impl<'a> World<'a> {
         for partition in 0..PARTITIONS {
             let consumer = Consumer::new(partition, &mut self.random);
             self.join(Actor::Consumer(Box::new(consumer)));
+        }
+        if self.with_group {
+            for partition in 0..MEMBERS {
+                let member = Member::new(partition, &mut self.random);
+                self.join(Actor::Member(Box::new(member)));
+            }
         }
         let work_until = self.now_us + 400_000;
         while self.now_us < work_until && self.step()? {}
@@ -238,6 +252,7 @@ impl<'a> World<'a> {
             Actor::Producer(producer) => producer.is_idle(),
             Actor::Admin { created } => *created,
             Actor::Consumer(_) => true,
+            Actor::Member(member) => member.is_idle(),
         })
     }
 
@@ -245,6 +260,9 @@ impl<'a> World<'a> {
     fn last_look(&mut self) -> Result<(), String> {
         self.connections.clear();
         self.queue.clear();
+        // The tick went with the queue, and the node may have loads to begin.
+        self.next_tick_us = u64::MAX;
+        self.plan_tick();
         for partition in 0..PARTITIONS {
             let consumer = Consumer::new(partition, &mut self.random);
             self.join(Actor::Consumer(Box::new(consumer)));
@@ -264,6 +282,16 @@ impl<'a> World<'a> {
                 self.step_collecting(Some((index, &mut log)))?;
             }
             self.checker.end(partition, &log)?;
+        }
+        for partition in self.checker.commit_partitions() {
+            let auditor = Member::auditor(partition, &mut self.random);
+            self.join(Actor::Member(Box::new(auditor)));
+        }
+        let patience = self.now_us + 60_000_000;
+        while !self.is_settled() {
+            if self.now_us > patience || !self.step()? {
+                return Err("C7: committed offsets can't be read".into());
+            }
         }
         Ok(())
     }
@@ -436,6 +464,7 @@ impl<'a> World<'a> {
                 Actor::Admin { .. } => {}
                 Actor::Producer(producer) => producer.disconnected(),
                 Actor::Consumer(consumer) => consumer.disconnected(),
+                Actor::Member(member) => member.disconnected(),
             }
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
@@ -451,7 +480,11 @@ impl<'a> World<'a> {
         let random = &mut self.random;
         let (frame, pause_us) = match &mut connection.actor {
             Actor::Admin { created: true } => return Ok(()),
-            Actor::Admin { .. } => (Some(create_topic(random)?), 50_000),
+            Actor::Admin { .. } => (Some(create_topic(self.with_group, random)?), 50_000),
+            Actor::Member(member) => {
+                let frame = member.next(self.winding_up, &mut self.checker, random)?;
+                (frame, 500 + random.below(8_000))
+            }
             Actor::Producer(producer) => {
                 (producer.next(self.winding_up, random)?, 500 + random.below(8_000))
             }
@@ -582,6 +615,7 @@ impl<'a> World<'a> {
                 *created = true;
             }
             Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
+            Actor::Member(member) => member.answered(frame, &mut self.checker)?,
             Actor::Consumer(consumer) => {
                 shown = consumer.answered(frame, &mut self.checker)?;
                 let at = self.now_us + self.random.below(1_000);
@@ -592,7 +626,8 @@ impl<'a> World<'a> {
     }
 }
 
-fn create_topic(random: &mut Random) -> Result<Bytes, String> {
+/// A group's topic is made with it, with fewer partitions than the node would give it.
+fn create_topic(with_group: bool, random: &mut Random) -> Result<Bytes, String> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.into(),
         value: Some(value.into()),
@@ -604,16 +639,20 @@ fn create_topic(random: &mut Random) -> Result<Bytes, String> {
         configs.push(config("segment.index.bytes", random.pick(&["24", "48", "96"])));
         configs.push(config("index.interval.bytes", random.pick(&["0", "50", "200"])));
     }
-    let message = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: TOPIC.into(),
-            num_partitions: PARTITIONS,
-            replication_factor: 1,
-            configs,
-            ..Default::default()
-        }],
-        timeout_ms: 10_000,
+    let topic = |name: &str, num_partitions, configs| CreatableTopic {
+        name: name.into(),
+        num_partitions,
+        replication_factor: 1,
+        configs,
         ..Default::default()
     };
+    let mut topics = vec![topic(TOPIC, PARTITIONS, configs)];
+    if with_group {
+        topics.push(topic("__consumer_offsets", 2, vec![config("cleanup.policy", "compact")]));
+    }
+    let message = CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
     request(&message, 5, 1)
 }
+
+/// Members of a run's group.
+const MEMBERS: i32 = 2;
