@@ -171,11 +171,11 @@ impl Node {
         let Some(lane) = self.lane_by_id(topic, index) else { return };
         let image = self.image.topics.get(&topic);
         let image = image.and_then(|topic| topic.partitions.get(index as usize));
-        if let (Some(partition), Some(image)) = (self.partitions.get_mut(&lane), image) {
-            if image.leader_epoch > partition.leader_epoch {
-                partition.leader_epoch = image.leader_epoch;
-                partition.log.assign_epoch(image.leader_epoch);
-            }
+        if let (Some(partition), Some(image)) = (self.partitions.get_mut(&lane), image)
+            && image.leader_epoch > partition.leader_epoch
+        {
+            partition.leader_epoch = image.leader_epoch;
+            partition.log.assign_epoch(image.leader_epoch);
         }
     }
 

@@ -15,6 +15,7 @@ use coordinator::{Answer, Caller, Coordinator, GroupConfig, Request};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, OffsetCommitResponse, OffsetDeleteResponse};
 use ottla_log::Validated;
+use ottla_log::planted::{self, Bug};
 use wire::{Bytes, ErrorCode};
 
 use crate::api::{
@@ -270,6 +271,9 @@ fn carry(node: &mut Node, effects: Vec<coordinator::Effect>, now: Now, out: &mut
                 let outcome = append(node, partition, batches, now, out);
                 let coordinator = &mut node.groups.coordinator;
                 coordinator.appended(partition, outcome, at(now), &mut node.rng, &mut more);
+                if planted::is(Bug::LoseOffsetCommit) {
+                    coordinator.advanced(partition, i64::MAX, at(now), &mut more);
+                }
             }
             coordinator::Effect::Load { partition, load, from } => {
                 let read = match plan(node, partition, from) {

@@ -1,7 +1,7 @@
 //! The log of the cluster's metadata, and what is done when records in it are committed.
 //!
-//! A single node is its own quorum, by the rules of every quorum: `raft` says what is committed, when
-//! a leader may write, and what it writes first.
+//! A single node is its own quorum, by the rules of every quorum: `raft` says what is committed,
+//! when a leader may write, and what it writes first.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

@@ -51,11 +51,11 @@ pub fn validate(overrides: &BTreeMap<String, String>) -> Result<(), Refusal> {
                 )));
             }
         }
-        if key == "match" {
-            if let Some(bad) = split_list(value).find(|pattern| !is_pattern(pattern)) {
-                let text = format!("Illegal client matching pattern: {bad}");
-                return Err(Refusal::Config(text));
-            }
+        if key == "match"
+            && let Some(bad) = split_list(value).find(|pattern| !is_pattern(pattern))
+        {
+            let text = format!("Illegal client matching pattern: {bad}");
+            return Err(Refusal::Config(text));
         }
     }
     Ok(())

@@ -45,6 +45,8 @@ pub enum Bug {
     SnapshotForgetsTopic,
     /// A partition is made in the directory of a deleted one that is not renamed yet.
     NameReusedEarly,
+    /// A coordinator's answers leave when its records are appended.
+    LoseOffsetCommit,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -71,7 +73,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -91,6 +93,7 @@ impl Bug {
         Self::BaseOffsetOfNext,
         Self::SnapshotForgetsTopic,
         Self::NameReusedEarly,
+        Self::LoseOffsetCommit,
     ];
 
     /// Those that the simulation of a raft quorum finds.

@@ -17,10 +17,10 @@ fn main() -> ExitCode {
     if let Some(tool) = own_name.and_then(tools::find) {
         return print((tool.run)(&args));
     }
-    if let Some((first, rest)) = args.split_first() {
-        if let Some(tool) = tools::find(first) {
-            return print((tool.run)(rest));
-        }
+    if let Some((first, rest)) = args.split_first()
+        && let Some(tool) = tools::find(first)
+    {
+        return print((tool.run)(rest));
     }
     match parse(args) {
         Ok(Command::Serve(settings, warnings)) => {

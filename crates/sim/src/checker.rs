@@ -6,6 +6,9 @@
 //! - C4: a record of an idempotent producer is in the log at most once, and its records are in
 //!   the order in which it sent them.
 //! - C5: the high watermark never goes back, across power cuts too.
+//! - C9: an acknowledged commit of an offset is found, for ever: what is found is it, or one that
+//!   was asked for after it.
+//! - C10: a member is told one assignment a generation.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +49,11 @@ impl Letter {
 pub struct Checker {
     promised: BTreeMap<(i32, i64), Letter>,
     high_watermarks: BTreeMap<i32, i64>,
+    /// By partition: the newest commit acknowledged, the newest asked for.
+    commits: BTreeMap<i32, (i64, i64)>,
+    assignments: BTreeMap<(i32, String), Vec<u8>>,
+    /// Commits acknowledged.
+    pub committed: u64,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// Records shown.
@@ -87,6 +95,52 @@ impl Checker {
         }
         *known = offset;
         Ok(())
+    }
+
+    /// A member is about to commit: the offset it is to take, larger than any before.
+    pub fn commit_asked(&mut self, partition: i32) -> i64 {
+        let (_, asked) = self.commits.entry(partition).or_insert((-1, -1));
+        *asked += 1;
+        *asked
+    }
+
+    /// A commit was acknowledged.
+    pub fn commit_acknowledged(&mut self, partition: i32, offset: i64) {
+        self.committed += 1;
+        let (acknowledged, _) = self.commits.entry(partition).or_insert((-1, -1));
+        *acknowledged = offset.max(*acknowledged);
+    }
+
+    /// Somebody was told what is committed; -1 is nothing.
+    ///
+    /// # Errors
+    /// An acknowledged commit is gone, or nobody committed that.
+    pub fn commit_found(&self, partition: i32, offset: i64) -> Result<(), String> {
+        let (acknowledged, asked) = self.commits.get(&partition).copied().unwrap_or((-1, -1));
+        if (acknowledged..=asked).contains(&offset) {
+            return Ok(());
+        }
+        Err(format!(
+            "C9: partition {partition}: committed {offset}, acknowledged {acknowledged}, asked for \
+             {asked}"
+        ))
+    }
+
+    /// A member was told its assignment.
+    ///
+    /// # Errors
+    /// It was told another one before.
+    pub fn assigned(&mut self, generation: i32, member: &str, told: &[u8]) -> Result<(), String> {
+        let known = self.assignments.entry((generation, member.to_owned()));
+        if known.or_insert_with(|| told.to_vec()) == told {
+            return Ok(());
+        }
+        Err(format!("C10: two assignments for {member} in generation {generation}"))
+    }
+
+    /// Partitions in which somebody wanted to commit.
+    pub fn commit_partitions(&self) -> Vec<i32> {
+        self.commits.keys().copied().collect()
     }
 
     fn promise(

@@ -33,13 +33,14 @@ pub struct Gardener {
     correlation: i32,
 }
 
-impl Gardener {
-    /// One that has not begun.
-    pub fn new() -> Self {
+impl Default for Gardener {
+    fn default() -> Self {
         let topics = NAMES.into_iter().map(|name| (name, Known::Gone)).collect();
         Self { topics, asked: None, correlation: 0 }
     }
+}
 
+impl Gardener {
     /// True if no answer is waited for.
     pub fn is_idle(&self) -> bool {
         self.asked.is_none()

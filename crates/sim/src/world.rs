@@ -15,6 +15,7 @@ use crate::checker::Checker;
 use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
 use crate::gardener::Gardener;
 use crate::lanes::{Lanes, Started};
+use crate::member::Member;
 use crate::random::Random;
 
 /// A run that kept all promises.
@@ -34,6 +35,8 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Records shown to consumers.
     pub shown: u64,
+    /// Commits of offsets acknowledged.
+    pub committed: u64,
 }
 
 /// A run that broke one.
@@ -74,6 +77,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         disk_failures: world.disk_failures,
         acknowledged: world.checker.acknowledged,
         shown: world.checker.shown,
+        committed: world.checker.committed,
     })
 }
 
@@ -94,6 +98,7 @@ enum Actor {
     Producer(Box<Producer>),
     Consumer(Box<Consumer>),
     Gardener(Box<Gardener>),
+    Member(Box<Member>),
 }
 
 struct Connection {
@@ -131,6 +136,8 @@ struct World<'a> {
     disk_fails: bool,
     /// Producers that joined.
     producers: u32,
+    /// There is a group.
+    with_group: bool,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -158,6 +165,7 @@ impl<'a> World<'a> {
             disk_failures: 0,
             disk_fails: false,
             producers: 0,
+            with_group: seed % 4 == 3,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -190,7 +198,13 @@ impl<'a> World<'a> {
             let consumer = Consumer::new(partition, &mut self.random);
             self.join(Actor::Consumer(Box::new(consumer)));
         }
-        self.join(Actor::Gardener(Box::new(Gardener::new())));
+        self.join(Actor::Gardener(Box::default()));
+        if self.with_group {
+            for partition in 0..MEMBERS {
+                let member = Member::new(partition, &mut self.random);
+                self.join(Actor::Member(Box::new(member)));
+            }
+        }
         let work_until = self.now_us + 400_000;
         while self.now_us < work_until && self.step()? {}
         self.winding_up = true;
@@ -242,6 +256,7 @@ impl<'a> World<'a> {
             Actor::Admin { created } => *created,
             Actor::Consumer(_) => true,
             Actor::Gardener(gardener) => gardener.is_idle(),
+            Actor::Member(member) => member.is_idle(),
         })
     }
 
@@ -254,6 +269,9 @@ impl<'a> World<'a> {
         }
         self.connections.clear();
         self.queue.clear();
+        // The tick went with the queue, and the node may have loads to begin.
+        self.next_tick_us = u64::MAX;
+        self.plan_tick();
         for partition in 0..PARTITIONS {
             let consumer = Consumer::new(partition, &mut self.random);
             self.join(Actor::Consumer(Box::new(consumer)));
@@ -273,6 +291,16 @@ impl<'a> World<'a> {
                 self.step_collecting(Some((index, &mut log)))?;
             }
             self.checker.end(partition, &log)?;
+        }
+        for partition in self.checker.commit_partitions() {
+            let auditor = Member::auditor(partition, &mut self.random);
+            self.join(Actor::Member(Box::new(auditor)));
+        }
+        let patience = self.now_us + 60_000_000;
+        while !self.is_settled() {
+            if self.now_us > patience || !self.step()? {
+                return Err("C7: committed offsets can't be read".into());
+            }
         }
         Ok(())
     }
@@ -449,6 +477,7 @@ impl<'a> World<'a> {
                 Actor::Producer(producer) => producer.disconnected(),
                 Actor::Consumer(consumer) => consumer.disconnected(),
                 Actor::Gardener(gardener) => gardener.disconnected(),
+                Actor::Member(member) => member.disconnected(),
             }
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
@@ -464,7 +493,11 @@ impl<'a> World<'a> {
         let random = &mut self.random;
         let (frame, pause_us) = match &mut connection.actor {
             Actor::Admin { created: true } => return Ok(()),
-            Actor::Admin { .. } => (Some(create_topic(random)?), 50_000),
+            Actor::Admin { .. } => (Some(create_topic(self.with_group, random)?), 50_000),
+            Actor::Member(member) => {
+                let frame = member.next(self.winding_up, &mut self.checker, random)?;
+                (frame, 500 + random.below(8_000))
+            }
             Actor::Producer(producer) => {
                 (producer.next(self.winding_up, random)?, 500 + random.below(8_000))
             }
@@ -600,6 +633,7 @@ impl<'a> World<'a> {
             }
             Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
             Actor::Gardener(gardener) => gardener.answered(frame)?,
+            Actor::Member(member) => member.answered(frame, &mut self.checker)?,
             Actor::Consumer(consumer) => {
                 shown = consumer.answered(frame, &mut self.checker)?;
                 let at = self.now_us + self.random.below(1_000);
@@ -610,7 +644,8 @@ impl<'a> World<'a> {
     }
 }
 
-fn create_topic(random: &mut Random) -> Result<Bytes, String> {
+/// A group's topic is made with it, with fewer partitions than the node would give it.
+fn create_topic(with_group: bool, random: &mut Random) -> Result<Bytes, String> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.into(),
         value: Some(value.into()),
@@ -622,16 +657,20 @@ fn create_topic(random: &mut Random) -> Result<Bytes, String> {
         configs.push(config("segment.index.bytes", random.pick(&["24", "48", "96"])));
         configs.push(config("index.interval.bytes", random.pick(&["0", "50", "200"])));
     }
-    let message = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: TOPIC.into(),
-            num_partitions: PARTITIONS,
-            replication_factor: 1,
-            configs,
-            ..Default::default()
-        }],
-        timeout_ms: 10_000,
+    let topic = |name: &str, num_partitions, configs| CreatableTopic {
+        name: name.into(),
+        num_partitions,
+        replication_factor: 1,
+        configs,
         ..Default::default()
     };
+    let mut topics = vec![topic(TOPIC, PARTITIONS, configs)];
+    if with_group {
+        topics.push(topic("__consumer_offsets", 2, vec![config("cleanup.policy", "compact")]));
+    }
+    let message = CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
     request(&message, 5, 1)
 }
+
+/// Members of a run's group.
+const MEMBERS: i32 = 2;

@@ -180,10 +180,10 @@ pub fn validate_dynamic(
     }
     for (key, value) in wanted {
         let state = find(base_key(key)).map(|row| (row.state, row.default));
-        if let Some((State::Refused(reason), default)) = state {
-            if Some(value.trim()) != default {
-                return Err(format!("{key} can't be set: {reason}"));
-            }
+        if let Some((State::Refused(reason), default)) = state
+            && Some(value.trim()) != default
+        {
+            return Err(format!("{key} can't be set: {reason}"));
         }
     }
     if wanted.get("log.retention.ms").is_some_and(|value| value.trim() == "0") {
@@ -302,10 +302,10 @@ fn describe_other(key: &str, layers: &Layers) -> Described {
         .filter_map(|(layer, source)| Some((key.to_owned(), show(layer.get(key)?), source)))
         .collect();
     let first = synonyms.first().cloned();
-    if let Some(row) = row.filter(|row| row.name != key) {
-        if let Some(default) = layers.get(row.name) {
-            synonyms.push((row.name.to_owned(), show(default), Source::Default));
-        }
+    if let Some(row) = row.filter(|row| row.name != key)
+        && let Some(default) = layers.get(row.name)
+    {
+        synonyms.push((row.name.to_owned(), show(default), Source::Default));
     }
     Described {
         name: key.to_owned(),
@@ -432,8 +432,8 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_taken_for_secrets_and_told_the_nearest() {
-        let mut layers = Layers::default();
-        layers.broker = map(&[("nosuch.key", "v"), ("log.retention.ms", "5")]);
+        let broker = map(&[("nosuch.key", "v"), ("log.retention.ms", "5")]);
+        let layers = Layers { broker, ..Layers::default() };
         let all = describe_all(&layers);
         assert_eq!(all.len(), 351);
         let other = all.iter().find(|described| described.name == "nosuch.key").unwrap();
