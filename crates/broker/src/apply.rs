@@ -33,6 +33,8 @@ pub struct Removals {
     renaming: BTreeMap<Lane, (String, PathBuf, PathBuf)>,
     /// Names that are free once the checkpoint of that number is written.
     freed: Vec<(u64, String)>,
+    /// Names whose directory could not be renamed: not free before the next start.
+    stuck: BTreeSet<String>,
     /// New partitions that wait for their name.
     held: Vec<PartitionRecord>,
     /// Directories to remove, and when, on the steady clock.
@@ -56,6 +58,14 @@ impl Removals {
         }
         self.renaming.values().any(|(taken, ..)| taken == name)
             || self.freed.iter().any(|(_, taken)| taken == name)
+            || self.stuck.contains(name)
+    }
+
+    /// All files are written once more, up to this number: names are not free before.
+    pub(crate) fn wait_for(&mut self, written: u64) {
+        for (number, _) in &mut self.freed {
+            *number = written;
+        }
     }
 }
 
@@ -122,11 +132,11 @@ impl Node {
             self.read_layers();
             let all: Vec<Arc<str>> = self.image.topic_ids.keys().cloned().collect();
             for topic in all {
-                self.configure(&topic, out);
+                self.configure(&topic);
             }
         } else {
             for topic in topics {
-                self.configure(topic, out);
+                self.configure(topic);
             }
         }
     }
@@ -140,24 +150,14 @@ impl Node {
     }
 
     /// The configuration of a topic, running changes included.
-    ///
-    /// # Errors
-    /// Values that exclude each other: each was checked when it was set.
-    pub fn topic_config(&self, topic: &str) -> Result<TopicConfig, config::Invalid> {
+    pub fn topic_config(&self, topic: &str) -> TopicConfig {
         TopicConfig::resolve(&self.image.topic_overrides(topic), &self.layers)
     }
 
     /// Gives the partitions of a topic their configuration anew.
-    fn configure(&mut self, topic: &str, out: &mut Vec<Effect>) {
+    fn configure(&mut self, topic: &str) {
         let Some(id) = self.image.topic_ids.get(topic) else { return };
-        let config = match self.topic_config(topic) {
-            Ok(config) => Arc::new(config),
-            Err(invalid) => {
-                let text = format!("topic {topic} keeps its configuration: {invalid}");
-                out.push(Effect::Warn(text));
-                return;
-            }
-        };
+        let config = Arc::new(self.topic_config(topic));
         for lane in self.lanes.get(id).into_iter().flatten().flatten() {
             if let Some(partition) = self.partitions.get_mut(lane) {
                 partition.log.set_config(log_config(&config));
@@ -190,13 +190,7 @@ impl Node {
             self.removals.held.push(record.clone());
             return;
         }
-        let config = match self.topic_config(&name) {
-            Ok(config) => Arc::new(config),
-            Err(invalid) => {
-                out.push(Effect::Halt(format!("topic {name}: {invalid}")));
-                return;
-            }
-        };
+        let config = Arc::new(self.topic_config(&name));
         let assigned = record
             .replicas
             .iter()
@@ -302,12 +296,20 @@ impl Node {
             }
             // It stays where it is; the next start takes it for a stray.
             Err(error) => {
-                let text = format!("{} of a deleted topic is left: {error}", from.display());
+                let text = format!(
+                    "{} of a deleted topic is left: {error}; a topic of that name is not served \
+                     before the next start, which sets the directory aside",
+                    from.display()
+                );
                 out.push(Effect::Warn(text));
+                self.removals.stuck.insert(name);
+                return;
             }
         }
         let written = self.write_checkpoints(out);
         self.removals.freed.push((written, name));
+        // Perhaps the files held it no more, and nothing had to be written.
+        self.free_written_names(now, out);
     }
 
     /// Checkpoints up to a number are written: names they do not hold any more are free.
@@ -315,7 +317,11 @@ impl Node {
         if self.removals.freed.is_empty() {
             return;
         }
+        let before = self.removals.freed.len();
         self.removals.freed.retain(|(number, _)| *number > written);
+        if self.removals.freed.len() == before {
+            return;
+        }
         for record in std::mem::take(&mut self.removals.held) {
             // Held again if the name is still taken.
             self.open_new(&record, now, out);

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use messages::VotersRecord;
 use messages::voters_record::{Endpoint, KRaftVersionFeature, Voter};
+use messages::{DescribeQuorumRequest, DescribeQuorumResponse, VotersRecord};
 use metadata::{Image, QuorumStatement, Record, SnapshotId, snapshot};
 use ottla_log::Log;
 use ottla_log::disk::{FileIds, Op, Submission, Token};
@@ -71,6 +71,25 @@ impl MetadataLog {
             }
         }
         Ok(())
+    }
+
+    /// The quorum as its core sees it.
+    pub fn describe_quorum(
+        &mut self,
+        request: DescribeQuorumRequest,
+        version: i16,
+        now_ms: i64,
+    ) -> Option<DescribeQuorumResponse> {
+        let mut orders = Vec::new();
+        let request = raft::Request::DescribeQuorum(request);
+        let event = raft::Event::Requested { ticket: 0, version, request };
+        self.raft.step(now_ms, event, &mut orders);
+        orders.into_iter().find_map(|order| match order {
+            raft::Effect::Answer { response: raft::Response::DescribeQuorum(response), .. } => {
+                Some(response)
+            }
+            _ => None,
+        })
     }
 
     /// What the log states about its quorum.

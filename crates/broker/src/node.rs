@@ -130,6 +130,7 @@ pub struct Node {
     deadlines: BTreeSet<(i64, u64)>,
     next_waiting: u64,
     pub(crate) upkeep: Upkeep,
+    halted: bool,
 }
 
 /// The metadata log's lane.
@@ -175,6 +176,7 @@ impl Node {
             deadlines: BTreeSet::new(),
             next_waiting: 0,
             upkeep: Upkeep::default(),
+            halted: false,
             config,
         };
         node.read_layers();
@@ -193,6 +195,10 @@ impl Node {
 
     /// Takes one event.
     pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        // Nothing may follow from what can't be trusted any more.
+        if self.halted {
+            return;
+        }
         match event {
             Event::Requested { call, handler } => handler(self, call, now, out),
             Event::Connected(conn, host) => self.groups.connected(conn, host),
@@ -208,6 +214,7 @@ impl Node {
         self.expire(now, out);
         self.keep_up(now, out);
         groups::tick(self, now, out);
+        self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
     }
 
     /// When the next [`Event::Ticked`] is due, on the steady clock.
@@ -249,7 +256,8 @@ impl Node {
     ) -> (Vec<Record>, CreateTopicsResponse) {
         let defaults = Defaults {
             partitions: self.setting("num.partitions") as i32,
-            replication_factor: self.setting("default.replication.factor") as i16,
+            replication_factor: i16::try_from(self.setting("default.replication.factor"))
+                .unwrap_or(-1),
         };
         let (mut records, response) =
             controller::create_topics(&self.ahead, request, &defaults, &self.layers, &mut self.rng);

@@ -25,19 +25,22 @@ pub struct Upkeep {
     written: BTreeMap<PathBuf, Vec<OffsetEntry>>,
     /// Checkpoint files submitted so far: their tokens.
     submitted: u64,
-    /// All files up to this token are written, or failed to be.
+    /// All files up to this token are written.
     ended: u64,
+    /// A file could not be written: all are, once more, and until then no name is free.
+    failed: bool,
 }
 
 impl Default for Upkeep {
     fn default() -> Self {
         Self {
-            next_checkpoint_ms: 0,
+            next_checkpoint_ms: i64::MAX,
             next_retention_ms: RETENTION_FIRST_MS,
             next_flush_ms: FLUSH_EVERY_MS,
             written: BTreeMap::new(),
             submitted: 0,
             ended: 0,
+            failed: false,
         }
     }
 }
@@ -54,12 +57,15 @@ impl Node {
     pub(crate) fn keep_up(&mut self, now: Now, out: &mut Vec<Effect>) {
         if now.steady_ms >= self.upkeep.next_checkpoint_ms {
             self.upkeep.next_checkpoint_ms = now.steady_ms + CHECKPOINT_EVERY_MS;
-            self.write_checkpoints(out);
+            let written = self.write_checkpoints(out);
+            if std::mem::take(&mut self.upkeep.failed) {
+                self.removals.wait_for(written);
+            }
             self.prune(now, out);
         }
         if now.steady_ms >= self.upkeep.next_retention_ms {
             let every = self.setting("log.retention.check.interval.ms").max(1);
-            self.upkeep.next_retention_ms = now.steady_ms + every;
+            self.upkeep.next_retention_ms = now.steady_ms.saturating_add(every);
             self.retain(now, out);
             self.take_snapshot(now, out);
         }
@@ -129,13 +135,28 @@ impl Node {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        if let Err(error) = completion.result {
-            self.upkeep.written.clear();
-            out.push(Effect::Warn(format!("checkpoint not written: {error}")));
-        }
         // Files of one lane are written one after the other.
         self.upkeep.ended = self.upkeep.ended.max(completion.token.0);
-        self.free_names(self.upkeep.ended, now, out);
+        if let Err(error) = completion.result {
+            self.upkeep.written.clear();
+            self.upkeep.failed = true;
+            self.upkeep.next_checkpoint_ms = now.steady_ms + RETRY_MS;
+            out.push(Effect::Warn(format!("checkpoint not written: {error}")));
+        }
+        self.free_written_names(now, out);
+    }
+
+    /// Names that no checkpoint file holds any more are free.
+    pub(crate) fn free_written_names(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if !self.upkeep.failed {
+            self.free_names(self.upkeep.ended, now, out);
+        }
+    }
+
+    /// All logs are open: from now on checkpoints say what they hold.
+    pub(crate) fn begin_upkeep(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.upkeep.next_checkpoint_ms = now.steady_ms;
+        self.keep_up(now, out);
     }
 
     /// The checkpoint files of all directories: their paths and what they should hold.
@@ -225,6 +246,8 @@ impl Node {
 
 /// `log.initial.task.delay.ms`.
 const RETENTION_FIRST_MS: i64 = 30_000;
+/// How soon a checkpoint that failed is tried again.
+const RETRY_MS: i64 = 1_000;
 /// `log.flush.offset.checkpoint.interval.ms`.
 const CHECKPOINT_EVERY_MS: i64 = 60_000;
 /// How often logs that run ahead of the disk are looked at.

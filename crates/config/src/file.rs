@@ -153,6 +153,17 @@ fn check(key: &str, value: &str) -> Verdict {
     if let Some(row) = broker::find(key) {
         return broker::check_static(row, value).map_or_else(wrong, |()| Verdict::Fine);
     }
+    // A listener's own form of a key is judged as the key is.
+    if let Some(row) =
+        Some(broker::base_key(key)).filter(|base| *base != key).and_then(broker::find)
+        && matches!(row.state, broker::State::Refused(_))
+    {
+        let text = broker::check_static(row, value).err().map(|invalid| invalid.allowed);
+        return match text {
+            Some(text) => Verdict::Wrong(format!("{key} = {value:?}: {text}")),
+            None => Verdict::Fine,
+        };
+    }
     // Keys that are not in the table because plug-ins own them, and that guard access.
     let guard = ["super.users", "allow.everyone.if.no.acl.found"].contains(&key)
         || key.starts_with("authorizer.")
@@ -216,12 +227,19 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
         Err(text) => return mistake("listeners", format!("listeners: {text}")),
     };
     let protocols = text("listener.security.protocol.map", DEFAULT_PROTOCOLS);
-    let protocol = |name: &str| {
-        split_list(&protocols)
-            .filter_map(|entry| entry.split_once(':'))
-            .find(|(listener, _)| listener.trim() == name)
-            .map(|(_, protocol)| protocol.trim().to_owned())
-    };
+    let mut map: BTreeMap<String, String> = BTreeMap::new();
+    for entry in split_list(&protocols) {
+        let Some((listener, protocol)) = entry.split_once(':') else {
+            let text = format!("{PROTOCOLS}: {entry:?}: expected LISTENER:PROTOCOL");
+            mistake(PROTOCOLS, text);
+            continue;
+        };
+        let listener = listener.trim().to_ascii_uppercase();
+        if map.insert(listener.clone(), protocol.trim().to_ascii_uppercase()).is_some() {
+            mistake(PROTOCOLS, format!("{PROTOCOLS}: listener {listener} comes twice"));
+        }
+    }
+    let protocol = |name: &str| map.get(name).cloned();
     let controllers = text("controller.listener.names", "");
     let is_controller = |endpoint: &&Endpoint| split_list(&controllers).any(|n| n == endpoint.name);
     for endpoint in &listeners {
@@ -304,6 +322,7 @@ fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
     Ok(endpoints)
 }
 
+const PROTOCOLS: &str = "listener.security.protocol.map";
 const DEFAULT_PROTOCOLS: &str =
     "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT";
 
@@ -376,6 +395,9 @@ mod tests {
             "super.users=User:ottla",
             "listener.name.plaintext.ssl.keystore.location=/x",
             "listener.name.controller.sasl.enabled.mechanisms=PLAIN",
+            "listener.name.plaintext.connections.max.reauth.ms=5",
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PLAINTEXT:SASL_SSL,\
+             CONTROLLER:PLAINTEXT",
         ] {
             let problems = planned(&format!("{GOOD}{line}\n")).unwrap_err();
             assert!(problems[0].starts_with("server.properties:6: "), "{line}: {problems:?}");

@@ -415,18 +415,25 @@ impl TopicConfig {
     /// # Errors
     /// Overrides that [`validate`] refuses.
     pub fn new(overrides: &BTreeMap<String, String>) -> Result<Self, Invalid> {
-        Self::resolve(overrides, &Layers::default())
+        validate(overrides, &Layers::default())?;
+        Ok(Self::resolve(overrides, &Layers::default()))
     }
 
-    /// The typed view of overrides over what the broker was given.
-    ///
-    /// # Errors
-    /// Overrides that [`validate`] refuses.
-    pub fn resolve(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result<Self, Invalid> {
-        validate(overrides, layers)?;
-        let text = |key: &str| value_of(key, overrides, layers);
-        // The values were checked, so a failed parse can only mean a row of another type; zero
-        // would show at once in the test below.
+    /// The typed view of overrides over what the broker was given. Values were checked when they
+    /// were set; one that would not be taken today (an older version took it, or the broker's
+    /// own values changed since) is replaced by the default: a topic must stay readable.
+    pub fn resolve(overrides: &BTreeMap<String, String>, layers: &Layers) -> Self {
+        let text = |key: &str| {
+            let value = value_of(key, overrides, layers);
+            match find(key) {
+                Some(row) if row.kind.check(key, &value).is_err() => {
+                    Cow::Borrowed(row.default.unwrap_or_default())
+                }
+                _ => value,
+            }
+        };
+        // A failed parse can only mean a row of another type; zero would show at once in the test
+        // below.
         let long = |key: &str| text(key).trim().parse::<i64>().unwrap_or_default();
         let int = |key: &str| text(key).trim().parse::<i32>().unwrap_or_default();
         let policy = text("cleanup.policy");
@@ -435,7 +442,7 @@ impl TopicConfig {
             Some(bytes) => bytes.trim().parse::<i32>().unwrap_or_default().max(1),
             None => int("segment.bytes"),
         };
-        Ok(Self {
+        Self {
             compact: policy.contains(&"compact"),
             delete: policy.contains(&"delete"),
             compression: text("compression.type").trim().to_owned(),
@@ -456,8 +463,8 @@ impl TopicConfig {
             segment_bytes,
             segment_index_bytes: int("segment.index.bytes"),
             segment_jitter_ms: long("segment.jitter.ms"),
-            segment_ms: long("segment.ms"),
-        })
+            segment_ms: long("segment.ms").max(1),
+        }
     }
 }
 
@@ -513,9 +520,9 @@ mod tests {
         let mut layers = Layers::default();
         layers.file.insert(text("log.retention.hours"), text("2"));
         let none = BTreeMap::new();
-        assert_eq!(TopicConfig::resolve(&none, &layers).unwrap().retention_ms, 7_200_000);
+        assert_eq!(TopicConfig::resolve(&none, &layers).retention_ms, 7_200_000);
         layers.file.insert(text("log.retention.minutes"), text("3"));
-        assert_eq!(TopicConfig::resolve(&none, &layers).unwrap().retention_ms, 180_000);
+        assert_eq!(TopicConfig::resolve(&none, &layers).retention_ms, 180_000);
         layers.cluster.insert(text("log.retention.ms"), text("90000000"));
         layers.broker.insert(text("log.retention.ms"), text("86400000"));
         let row = find("retention.ms").unwrap();

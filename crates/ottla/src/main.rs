@@ -9,7 +9,8 @@ use server::{Listen, Running, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    let mut args = std::env::args();
+    // What is not text can't be one of our words either; a path may still be, nearly.
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     let program = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();
     // Called by the name of a tool, or with it as the first word.
@@ -137,8 +138,10 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
             other => return Err(format!("unknown argument {other}\n\n{HELP}").into()),
         }
     }
-    let variables: Vec<Setting> =
-        std::env::vars().filter_map(|(name, value)| file::read_variable(&name, &value)).collect();
+    let variables: Vec<Setting> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter_map(|(name, value)| file::read_variable(&name, &value.to_string_lossy()))
+        .collect();
     if from_file.is_empty() && variables.is_empty() && overrides.is_empty() {
         return Err(format!("start needs --config FILE\n\n{HELP}").into());
     }

@@ -26,6 +26,7 @@ fn handle(
     out: &mut Vec<Effect>,
 ) {
     let mut response = DescribeConfigsResponse::default();
+    let mut entries = 0;
     for wanted in &request.resources {
         let mut result = DescribeConfigsResult {
             resource_type: wanted.resource_type,
@@ -33,7 +34,13 @@ fn handle(
             error_message: Some(String::new()),
             ..Default::default()
         };
-        match describe(node, wanted) {
+        let described = if entries > ENTRIES_MAX {
+            let text = format!("More than {ENTRIES_MAX} entries are asked for at once.");
+            Err((ErrorCode::INVALID_REQUEST, text))
+        } else {
+            describe(node, wanted)
+        };
+        match described {
             Ok(mut configs) => {
                 // No key named is every key.
                 if let Some(keys) = wanted.configuration_keys.as_ref().filter(|k| !k.is_empty()) {
@@ -47,6 +54,7 @@ fn handle(
                         config.documentation = (call.version < 3).then(String::new);
                     }
                 }
+                entries += configs.len();
                 result.configs = configs;
             }
             Err((code, text)) => {
@@ -58,6 +66,9 @@ fn handle(
     }
     node.answer(call, response, out);
 }
+
+/// Bounds what a small request can make of memory; ten thousand topics have fewer.
+const ENTRIES_MAX: usize = 500_000;
 
 type Found = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
 

@@ -16,8 +16,13 @@ pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -28,10 +33,12 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 
@@ -86,13 +93,20 @@ pub const APIS: &[Api] = &[
     delete_topics::API,
     delete_records::API,
     init_producer_id::API,
+    offset_for_leader_epoch::API,
     describe_configs::API,
     alter_configs::API,
+    describe_log_dirs::API,
     create_partitions::API,
     delete_groups::API,
     incremental_alter_configs::API,
+    list_partition_reassignments::API,
     offset_delete::API,
+    describe_quorum::API,
+    describe_cluster::API,
+    describe_producers::API,
     list_config_resources::API,
+    describe_topic_partitions::API,
 ];
 
 /// The API with that key, if it is served.

@@ -136,17 +136,13 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     let clean = clean_dirs(disk, &config)?;
     let metadata_dir = config.metadata_dir.clone();
     let mut files = Default::default();
-    let metadata_clean = clean.contains(&metadata_dir.path);
-    let mut found =
-        quorum::open(disk, &metadata_dir.path, metadata_clean, &mut files, &mut report)?;
+    let mut found = quorum::open(disk, &metadata_dir.path, &options.file, &mut files, &mut report)?;
     let fresh = found.log.end() == 0;
     report.recovered = !fresh && clean.len() < config.log_dirs.len();
     let statement = if fresh { found.bootstrap.quorum() } else { found.loader.quorum() };
     let voters = options.file.get("controller.quorum.voters").map(String::as_str);
     quorum::check_voters(&statement, config.node_id, metadata_dir.id, voters)?;
     check_features(&found.loader.image)?;
-    // From here on something is written: what can be refused was.
-    take_clean_markers(disk, &clean)?;
     let raft = quorum::lead(
         disk,
         &metadata_dir.path,
@@ -179,6 +175,13 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     node.register(now, &mut effects);
     drive_node(disk, &mut node, now, effects)?;
     partitions::open(disk, &mut node, &clean, now, &mut report)?;
+    // Nothing is refused any more. Checkpoints come before the first record, so that none speaks
+    // of another log of the same name; the markers stay until then, so that a refused start can
+    // be made again and finds what this one did.
+    let mut effects = Vec::new();
+    node.begin_upkeep(now, &mut effects);
+    drive_node(disk, &mut node, now, effects)?;
+    take_clean_markers(disk, &clean)?;
     Ok((node, report))
 }
 

@@ -76,10 +76,7 @@ fn open_topic(
     report: &mut Report,
     told: &mut Vec<(Uuid, i32, Uuid)>,
 ) -> Result<(), StartError> {
-    let config = node
-        .topic_config(&topic.name)
-        .map_err(|invalid| format!("topic {}: {invalid}", topic.name))?;
-    let config = Arc::new(config);
+    let config = Arc::new(node.topic_config(&topic.name));
     for (index, partition) in topic.partitions.iter().enumerate() {
         let Some(place) =
             partition.replicas.iter().position(|replica| *replica == node.config.node_id)
@@ -195,6 +192,10 @@ fn set_strays_aside(
         let known =
             node.image.topic(topic).filter(|topic| index < topic.partitions.len()).map(|t| t.id);
         let path = found.dir.path.join(&name);
+        // A file, or a directory of somebody else's, is none of ours.
+        if disk.list(&path).is_err() || !holds_log(disk, &path)? {
+            continue;
+        }
         let own = topic_id(disk, &path)?;
         // Without an id in the directory the name decides.
         if known.is_some_and(|known| own.is_none_or(|own| own == known)) {
@@ -202,7 +203,9 @@ fn set_strays_aside(
         }
         // A file name has 255 bytes; names of topics are ASCII.
         let suffix = format!("-{index}.{:032x}-stray", node.rng.next_id().0);
-        let kept = topic.get(..topic.len().min(255 - suffix.len())).unwrap_or("partition");
+        let kept = topic
+            .get(..topic.len().min(255usize.saturating_sub(suffix.len())))
+            .unwrap_or("partition");
         let aside = format!("{kept}{suffix}");
         disk.execute(&Op::RenameDir { from: path, to: found.dir.path.join(&aside) })?;
         found.names.remove(&name);

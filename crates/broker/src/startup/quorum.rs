@@ -1,6 +1,6 @@
 //! The metadata's directory: snapshots, log, and the state of the quorum.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use metadata::{Loader, QuorumStatement, SnapshotId};
@@ -36,7 +36,7 @@ pub struct Found {
 pub fn open(
     disk: &dyn Disk,
     dir: &Path,
-    clean: bool,
+    file: &BTreeMap<String, String>,
     files: &mut FileIds,
     report: &mut Report,
 ) -> Result<Found, StartError> {
@@ -55,12 +55,20 @@ pub fn open(
         names.iter().filter_map(|name| SnapshotId::parse(name)).collect();
     snapshots.sort_unstable();
     let latest = snapshots.last().copied().filter(|id| *id != SnapshotId::BOOTSTRAP);
-    let config = LogConfig { delete: false, ..LogConfig::default() };
+    let number = |key: &str| file.get(key).and_then(|text| text.trim().parse::<i64>().ok());
+    let mut config = LogConfig { delete: false, ..LogConfig::default() };
+    if let Some(bytes) = number("metadata.log.segment.bytes") {
+        config.segment_bytes = bytes.clamp(1 << 20, i64::from(i32::MAX)) as u32;
+    }
+    if let Some(ms) = number("metadata.log.segment.ms") {
+        config.segment_ms = ms.max(1);
+    }
     let mut log = if names.iter().any(|name| name == "partition.metadata") {
         let points = read_offsets(disk, &dir.join(super::RECOVERY_POINTS))?;
         let key = ("__cluster_metadata".to_owned(), 0);
         let recovery_point = points.get(&key).copied().unwrap_or(0);
-        let mode = OpenMode { clean, recovery_point };
+        // It is written before the markers of a clean stop are taken away, and so always recovered.
+        let mode = OpenMode { clean: false, recovery_point };
         let (log, recovery) = Log::open(disk, &path, config, mode, None, files)?;
         note_cut(report, "__cluster_metadata-0", &recovery);
         log

@@ -127,7 +127,7 @@ fn distance(left: &str, right: &str) -> usize {
 }
 
 /// A key without the listener it is for: `listener.name.NAME.KEY` (KIP-226).
-fn base_key(key: &str) -> &str {
+pub(crate) fn base_key(key: &str) -> &str {
     let own = key.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
     match own {
         Some((_, key)) if find(key).is_some() => key,
@@ -186,12 +186,30 @@ pub fn validate_dynamic(
             return Err(format!("{key} can't be set: {reason}"));
         }
     }
-    if wanted.get("log.retention.ms").is_some_and(|value| value.trim() == "0") {
-        let text = "requirement failed: log.retention.ms must be unlimited (-1) or, greater than \
-                    or equal to 1";
-        return Err(text.to_owned());
+    for (key, value) in wanted {
+        if let Some(text) = beyond_limits(key, value) {
+            return Err(format!("requirement failed: {text}"));
+        }
     }
     THREADS.iter().try_for_each(|key| check_threads(key, wanted.get(*key), layers))
+}
+
+/// What is wrong with a time that has the right type: none at all would empty or cut every log.
+fn beyond_limits(key: &str, value: &str) -> Option<String> {
+    let number = value.trim().parse::<i64>().ok()?;
+    let unit = key.rsplit_once('.').map(|(_, unit)| unit);
+    let in_time = matches!(unit, Some("ms" | "minutes" | "hours"));
+    match key {
+        _ if !in_time => None,
+        _ if key.starts_with("log.retention.") && key != "log.retention.check.interval.ms" => {
+            (number == 0)
+                .then(|| format!("{key} must be unlimited (-1) or, greater than or equal to 1"))
+        }
+        "log.roll.ms" | "log.roll.hours" => {
+            (number < 1).then(|| format!("{key} must be greater than or equal to 1"))
+        }
+        _ => None,
+    }
 }
 
 fn check_threads(key: &str, wanted: Option<&String>, layers: &Layers) -> Result<(), String> {
@@ -325,6 +343,14 @@ fn describe_other(key: &str, layers: &Layers) -> Described {
 /// A bad value, or one this version must not pretend to honour.
 pub fn check_static(row: &Row, value: &str) -> Result<(), Invalid> {
     row.kind.check(row.name, value)?;
+    if let Some(text) = beyond_limits(row.name, value) {
+        return Err(Invalid {
+            key: row.name.to_owned(),
+            value: value.to_owned(),
+            reason: text.clone(),
+            allowed: text,
+        });
+    }
     if let State::Refused(reason) = row.state {
         let same = row.default.map(|default| shown(row.kind, default));
         if same.as_deref() != Some(shown(row.kind, value).as_str()) {
@@ -412,6 +438,10 @@ mod tests {
         assert_eq!(dynamic(&[("nosuch", "x"), ("log.retention.ms", "5")], true), Ok(()));
         assert_eq!(dynamic(&[("leader.replication.throttled.rate", "1000")], true), Ok(()));
         assert!(dynamic(&[("leader.replication.throttled.rate", "-1")], true).is_err());
+        for (key, value) in [("log.retention.ms", "00"), ("log.roll.ms", "-1")] {
+            assert!(dynamic(&[(key, value)], true).is_err(), "{key}={value}");
+        }
+        assert_eq!(dynamic(&[("log.retention.ms", "-5")], true), Ok(()));
     }
 
     #[test]

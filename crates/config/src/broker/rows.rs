@@ -528,7 +528,7 @@ pub const ROWS: &[Row] = table! {
     "max.incremental.fetch.session.cache.slots": Int(0, MAX_INT), Some("1000"), ReadOnly, Honoured,
         "Most incremental fetch sessions kept at a time.";
     "max.request.partition.size.limit": Int(1, MAX_INT), Some("2000"), ReadOnly,
-        NoEffect("DescribeTopicPartitions is not available yet"),
+        Honoured,
         "Most partitions in one answer about topic partitions.";
     "message.max.bytes": Int(0, MAX_INT), Some("1048588"), Cluster, Honoured,
         "Largest batch a topic takes, as it came over the wire.";

@@ -3,7 +3,7 @@
 //! The checks and their order are those a client of a broker sees from Apache Kafka 4.4.0; log
 //! levels are the broker's own and not in the metadata.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Layers, client_metrics, group, topic};
 use messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResponse;
@@ -15,7 +15,7 @@ use messages::{
 use wire::ErrorCode;
 
 use super::topics::check_name;
-use super::{ELR, RECORD_BYTES_MAX, RECORDS_MAX, Refusal, refusal};
+use super::{ELR, RECORD_BYTES_MAX, RECORDS_MAX, Refusal, TEXT_MAX, refusal, shortened};
 use crate::image::{Image, resource};
 use crate::record::Record;
 
@@ -52,12 +52,11 @@ pub fn incremental_alter(
     let mut records = Vec::new();
     let mut responses = Vec::new();
     let mut budget = Budget { records: RECORDS_MAX, bytes: RECORD_BYTES_MAX };
+    let names = request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str()));
+    let twice = repeated(names);
     for wanted in &request.resources {
         let resource = (wanted.resource_type, wanted.resource_name.as_str());
-        let same = |other: &&messages::incremental_alter_configs_request::AlterConfigsResource| {
-            (other.resource_type, other.resource_name.as_str()) == resource
-        };
-        let outcome = if request.resources.iter().filter(same).count() > 1 {
+        let outcome = if twice.contains(&resource) {
             refusal(ErrorCode::INVALID_REQUEST, EACH_ONCE)
         } else {
             let changes: Vec<Change<'_>> = wanted
@@ -79,7 +78,7 @@ pub fn incremental_alter(
                 Ok(())
             })
         };
-        let (code, error_message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
+        let (code, error_message) = outcome.map_err(shortened).err().unwrap_or_default();
         responses.push(AlterConfigsResourceResponse {
             error_code: code.0,
             error_message,
@@ -103,12 +102,11 @@ pub fn legacy_alter(
     let mut records = Vec::new();
     let mut responses = Vec::new();
     let mut budget = Budget { records: RECORDS_MAX, bytes: RECORD_BYTES_MAX };
+    let names = request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str()));
+    let twice = repeated(names);
     for wanted in &request.resources {
         let resource = (wanted.resource_type, wanted.resource_name.as_str());
-        let same = |other: &&messages::alter_configs_request::AlterConfigsResource| {
-            (other.resource_type, other.resource_name.as_str()) == resource
-        };
-        let outcome = if request.resources.iter().filter(same).count() > 1 {
+        let outcome = if twice.contains(&resource) {
             refusal(ErrorCode::INVALID_REQUEST, EACH_ONCE)
         } else {
             let mut changes: Vec<Change<'_>> = wanted
@@ -142,7 +140,7 @@ pub fn legacy_alter(
                 Ok(())
             })
         };
-        let (code, error_message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
+        let (code, error_message) = outcome.map_err(shortened).err().unwrap_or_default();
         responses.push(LegacyResponse {
             error_code: code.0,
             error_message,
@@ -155,6 +153,12 @@ pub fn legacy_alter(
         records.clear();
     }
     (records, AlterConfigsResponse { responses, ..Default::default() })
+}
+
+/// Those that come more than once.
+fn repeated<'a>(resources: impl Iterator<Item = Resource<'a>>) -> BTreeSet<Resource<'a>> {
+    let mut seen = BTreeSet::new();
+    resources.filter(|resource| !seen.insert(*resource)).collect()
 }
 
 /// What holds for every resource, whatever it is.
@@ -204,6 +208,17 @@ fn alter(
             Some(value) => wanted.insert(change.name.to_owned(), value),
             None => wanted.remove(change.name),
         };
+    }
+    let long = |record: &&Record| match record {
+        Record::Config(config) => {
+            let value = config.value.as_ref().map_or(0, String::len);
+            config.resource_name.len().max(config.name.len()).max(value) > TEXT_MAX
+        }
+        _ => false,
+    };
+    if records.iter().find(long).is_some() {
+        let text = format!("A name or value is longer than {TEXT_MAX} bytes.");
+        return refusal(ErrorCode::INVALID_CONFIG, text);
     }
     check_elr(image, resource, changes, current)?;
     check_wanted(resource, &wanted, context.layers)?;

@@ -36,6 +36,15 @@ pub trait IdSource {
 /// What a client is told: the code, and a sentence if there is more to say.
 pub(crate) type Refusal = (ErrorCode, Option<String>);
 
+/// A refusal whose sentence fits into an answer: it may quote what a client sent.
+pub(crate) fn shortened((code, text): Refusal) -> Refusal {
+    let cut = |text: String| match text.char_indices().nth(SENTENCE_MAX) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
+    };
+    (code, text.map(cut))
+}
+
 /// A refusal with its sentence.
 pub(crate) fn refusal<T>(code: ErrorCode, text: impl Into<String>) -> Result<T, Refusal> {
     Err((code, Some(text.into())))
@@ -195,6 +204,10 @@ pub const ELR: &str = "eligible.leader.replicas.version";
 /// How many producer ids a broker takes at a time.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
+/// The longest text of a record, in bytes.
+pub(crate) const TEXT_MAX: usize = i16::MAX as usize;
+/// The longest sentence of a refusal, in characters.
+const SENTENCE_MAX: usize = 1_000;
 /// As many records as one atomic user operation may write in Apache Kafka.
 pub(crate) const RECORDS_MAX: usize = 10_000;
 /// Of names and values in configuration records; a batch may have 8 MiB.

@@ -15,7 +15,8 @@ use messages::{
 use wire::{ErrorCode, Uuid};
 
 use super::{
-    Defaults, ELR, IdSource, RECORD_BYTES_MAX, RECORDS_MAX, Refusal, assign_directories, refusal,
+    Defaults, ELR, IdSource, RECORD_BYTES_MAX, RECORDS_MAX, Refusal, TEXT_MAX, assign_directories,
+    refusal, shortened,
 };
 use crate::image::{Image, TopicImage, resource};
 use crate::record::Record;
@@ -60,16 +61,19 @@ pub fn create_topics(
                 }
                 result
             }
-            Err((code, message)) => CreatableTopicResult {
-                name: topic.name.clone(),
-                error_code: code.0,
-                error_message: message,
-                num_partitions: -1,
-                replication_factor: -1,
-                configs: None,
-                topic_config_error_code: 0,
-                ..Default::default()
-            },
+            Err(refused) => {
+                let (code, message) = shortened(refused);
+                CreatableTopicResult {
+                    name: topic.name.clone(),
+                    error_code: code.0,
+                    error_message: message,
+                    num_partitions: -1,
+                    replication_factor: -1,
+                    configs: None,
+                    topic_config_error_code: 0,
+                    ..Default::default()
+                }
+            }
         };
         response.topics.push(result);
     }
@@ -110,6 +114,10 @@ fn plan_topic(
             let message = format!("Null value not supported for topic configs: {}", entry.name);
             return refusal(ErrorCode::INVALID_CONFIG, message);
         };
+        if entry.name.len().max(value.len()) > TEXT_MAX {
+            let text = format!("A name or value is longer than {TEXT_MAX} bytes.");
+            return refusal(ErrorCode::INVALID_CONFIG, text);
+        }
         overrides.insert(entry.name.clone(), value.clone());
     }
     config::topic::validate(&overrides, layers)
@@ -218,7 +226,7 @@ fn place(
         count => count,
     };
     let factor = match topic.replication_factor {
-        -1 => defaults.replication_factor,
+        -1 if defaults.replication_factor > 0 => defaults.replication_factor,
         count if count <= 0 => {
             let message = "Replication factor must be larger than 0, or -1 to use the default \
                            value.";
