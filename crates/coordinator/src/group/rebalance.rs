@@ -370,8 +370,10 @@ impl Life<'_, '_> {
     }
 }
 
-/// A member's id: readable, and never the same twice.
+/// A member's id: readable, and never the same twice. Bounded, or one member with an enormous name
+/// could make the leader's answer one that older versions can't hold.
 fn member_id(prefix: &str, random: u128) -> String {
+    let (prefix, _) = prefix.split_at(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
     let hex = format!("{random:032x}");
     let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
     let (a, b, c, d, e) = (part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
@@ -399,6 +401,8 @@ pub(super) fn sync_refusal(code: ErrorCode) -> Answer {
     Answer::Sync(SyncGroupResponse { error_code: code.0, ..Default::default() })
 }
 
+/// Far below the 32 767 bytes of a string on the wire.
+const PREFIX_BYTES_MAX: usize = 16 << 10;
 /// `group.new.member.join.timeout.ms`, which Apache Kafka keeps internal: a new member that waits
 /// for a rebalance is dropped after so long, as its client may be gone.
 const NEW_MEMBER_JOIN_MS: i64 = 300_000;
