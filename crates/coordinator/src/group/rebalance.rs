@@ -242,10 +242,7 @@ impl Life<'_, '_> {
 
     /// The generation goes on with the new member id in the place of the old one.
     fn keep_assignment(&mut self, caller: &Caller, new: &str, leader_before: String) {
-        let group = &self.group;
-        let assignment =
-            |id: &str| group.members.get(id).map(|m| m.assignment.clone()).unwrap_or_default();
-        let record = Record::Group(self.id.to_owned(), Some(group.to_record(assignment)));
+        let record = Record::Group(self.id.to_owned(), Some(self.group.as_recorded()));
         if self.turn.write(self.durable, &[record]).is_err() {
             // The generation can't be stored as it is now; the next one may be smaller.
             return self.rebalance_or_complete();
@@ -340,8 +337,9 @@ impl Life<'_, '_> {
             self.forget_session(&id);
         }
         if !self.group.elect_joined_leader() && !self.group.members.is_empty() {
-            // Only static members, and none of them joined: they are waited for again.
-            return self.set_join_timer(self.group.rebalance_timeout_ms());
+            // Only static members, and none of them joined: they are waited for again. Never for no
+            // time at all, or this step would not end.
+            return self.set_join_timer(self.group.rebalance_timeout_ms().max(1));
         }
         self.group.initial_delay = None;
         self.group.next_generation(self.turn.now.wall_ms);
