@@ -95,6 +95,14 @@ impl Groups {
         if self.opened.is_empty() { self.coordinator.next_deadline_ms() } else { i64::MIN }
     }
 
+    /// Checks the coordinator's invariants.
+    ///
+    /// # Panics
+    /// If one does not hold: a mistake of ours.
+    pub fn check(&self) {
+        self.coordinator.check();
+    }
+
     /// A partition's log was opened.
     pub fn added(&mut self, partition: &Partition, lane: Lane) {
         if &*partition.topic == OFFSETS_TOPIC {

@@ -554,6 +554,7 @@ impl<'a> World<'a> {
         let mut effects = Vec::new();
         let mut must_restart = false;
         node.step(now, event, &mut effects);
+        node.groups.check();
         for effect in effects {
             match effect {
                 Effect::Disk(lane, submission) => {

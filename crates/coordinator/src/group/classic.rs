@@ -190,12 +190,24 @@ impl Group {
                 waiting_sync: None,
                 is_new: false,
             };
+            // No coordinator writes a member twice; should one have, the later one counts.
+            let holder = member.instance.as_ref().and_then(|one| group.static_members.get(one));
+            if let Some(holder) = holder.cloned() {
+                group.remove(&holder);
+            }
+            group.remove(&loaded.member_id);
             group.insert(loaded.member_id.clone(), member);
         }
         // A leader that is no member any more can't lead.
         group.leader = value.leader.clone().filter(|leader| group.members.contains_key(leader));
         group.subscribed = group.compute_subscribed();
         group
+    }
+
+    /// The record of this generation with the assignment that its members have.
+    pub fn as_recorded(&self) -> GroupMetadataValue {
+        let assignment = |id: &str| self.members.get(id).map(|member| member.assignment.clone());
+        self.to_record(|id| assignment(id).unwrap_or_default())
     }
 
     /// The record of this generation with the given assignment.

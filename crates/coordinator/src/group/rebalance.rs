@@ -242,10 +242,7 @@ impl Life<'_, '_> {
 
     /// The generation goes on with the new member id in the place of the old one.
     fn keep_assignment(&mut self, caller: &Caller, new: &str, leader_before: String) {
-        let group = &self.group;
-        let assignment =
-            |id: &str| group.members.get(id).map(|m| m.assignment.clone()).unwrap_or_default();
-        let record = Record::Group(self.id.to_owned(), Some(group.to_record(assignment)));
+        let record = Record::Group(self.id.to_owned(), Some(self.group.as_recorded()));
         if self.turn.write(self.durable, &[record]).is_err() {
             // The generation can't be stored as it is now; the next one may be smaller.
             return self.rebalance_or_complete();
@@ -340,8 +337,9 @@ impl Life<'_, '_> {
             self.forget_session(&id);
         }
         if !self.group.elect_joined_leader() && !self.group.members.is_empty() {
-            // Only static members, and none of them joined: they are waited for again.
-            return self.set_join_timer(self.group.rebalance_timeout_ms());
+            // Only static members, and none of them joined: they are waited for again. Never for no
+            // time at all, or this step would not end.
+            return self.set_join_timer(self.group.rebalance_timeout_ms().max(1));
         }
         self.group.initial_delay = None;
         self.group.next_generation(self.turn.now.wall_ms);
@@ -370,8 +368,10 @@ impl Life<'_, '_> {
     }
 }
 
-/// A member's id: readable, and never the same twice.
+/// A member's id: readable, and never the same twice. Bounded, or one member with an enormous name
+/// could make the leader's answer one that older versions can't hold.
 fn member_id(prefix: &str, random: u128) -> String {
+    let (prefix, _) = prefix.split_at(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
     let hex = format!("{random:032x}");
     let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
     let (a, b, c, d, e) = (part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
@@ -399,6 +399,8 @@ pub(super) fn sync_refusal(code: ErrorCode) -> Answer {
     Answer::Sync(SyncGroupResponse { error_code: code.0, ..Default::default() })
 }
 
+/// Far below the 32 767 bytes of a string on the wire.
+const PREFIX_BYTES_MAX: usize = 16 << 10;
 /// `group.new.member.join.timeout.ms`, which Apache Kafka keeps internal: a new member that waits
 /// for a rebalance is dropped after so long, as its client may be gone.
 const NEW_MEMBER_JOIN_MS: i64 = 300_000;

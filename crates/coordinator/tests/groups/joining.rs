@@ -110,6 +110,15 @@ fn a_member_id_is_demanded_from_version_4_on() {
 }
 
 #[test]
+fn a_client_with_an_enormous_name_does_not_get_an_enormous_id() {
+    let mut world = World::new();
+    world.client_id = "é".repeat(16_000);
+    let token = world.ask_join(3, join("g", &["range"]));
+    let answer = world.join_answer(token);
+    assert_eq!((answer.error_code, answer.member_id.len()), (0, (16 << 10) + 37));
+}
+
+#[test]
 fn an_id_that_is_never_used_is_forgotten_after_a_session() {
     let mut world = World::new();
     let token = world.ask_join(9, join("g", &["range"]));

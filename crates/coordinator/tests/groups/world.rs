@@ -60,6 +60,8 @@ pub struct World {
     /// How many bytes a read gives, at least one batch.
     pub read_batches: usize,
     pub next_token: u64,
+    /// What clients call themselves.
+    pub client_id: String,
     partitions: i32,
 }
 
@@ -82,6 +84,7 @@ impl World {
             fail_appends: None,
             read_batches: 3,
             next_token: 0,
+            client_id: "client".into(),
             partitions,
         };
         world.reload();
@@ -181,8 +184,12 @@ impl World {
     pub fn ask(&mut self, version: i16, request: Request) -> u64 {
         self.next_token += 1;
         let token = self.next_token;
-        let caller =
-            Caller { token, version, client_id: "client".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            token,
+            version,
+            client_id: self.client_id.clone(),
+            client_host: "/10.0.0.1".into(),
+        };
         let mut out = Vec::new();
         self.core.request(caller, request, self.now, &mut self.ids, &mut out);
         self.carry(out);
