@@ -2,7 +2,7 @@
 //!
 //! Owns: the tables of keys of a broker ([`broker`]), a topic ([`topic`]), a group ([`group`]) and
 //! a client metrics subscription ([`client_metrics`]), the layers a value comes from ([`layers`]),
-//! the operator's file ([`file`]),
+//! the operator's file ([`mod@file`]),
 //! and the typed values behind them. Names and defaults are Apache Kafka's; where a default of ours
 //! differs the row says so.
 

@@ -1,6 +1,7 @@
 //! The built broker from outside: foreign clients, Apache Kafka's own tools, crashes and hostile
 //! bytes. With `OTTLA_PEER=apache` the same tests run against Apache Kafka.
 
+mod admin;
 mod datadir;
 mod groups;
 mod hostile;

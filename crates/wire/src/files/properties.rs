@@ -234,7 +234,10 @@ mod tests {
         assert_eq!(entry(1), ("keymore", "xy"));
         assert_eq!(entry(2), ("bare", ""));
         let escaped = parse_properties(b"k\\u0065y=\\ud83d\\ude00 \\u00e9\\t!\\u12").unwrap();
-        assert_eq!((escaped[0].1.as_str(), escaped[0].2.as_str()), ("key", "\u{1f600} \u{e9}\t!"));
+        assert_eq!(
+            (escaped[0].1.as_str(), escaped[0].2.as_str()),
+            ("key", "\u{1f600} \u{e9}\t!12")
+        );
         let odd = MetaProperties {
             version: 1,
             cluster_id: Some(" a:b=c\\#!".trim().to_owned()),
