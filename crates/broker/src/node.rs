@@ -131,6 +131,8 @@ pub struct Node {
     next_waiting: u64,
     pub(crate) upkeep: Upkeep,
     halted: bool,
+    /// Nothing is loaded before the node serves: clients are told that it is under way.
+    pub(crate) starting: bool,
 }
 
 /// The metadata log's lane.
@@ -177,6 +179,7 @@ impl Node {
             next_waiting: 0,
             upkeep: Upkeep::default(),
             halted: false,
+            starting: true,
             config,
         };
         node.read_layers();
@@ -213,7 +216,9 @@ impl Node {
         }
         self.expire(now, out);
         self.keep_up(now, out);
-        groups::tick(self, now, out);
+        if !self.starting {
+            groups::tick(self, now, out);
+        }
         self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
     }
 

@@ -190,6 +190,11 @@ fn plan_identity(plan: &mut Plan, mistake: &mut dyn FnMut(&str, String)) {
         Some(Ok(id)) => mistake("node.id", format!("node.id = \"{id}\": expected 0 or more")),
         None => mistake("node.id", "node.id is missing: expected a number, say 1".into()),
     }
+    // The older name says the same.
+    if let Some(id) = text("node.id") {
+        plan.values.entry("broker.id".to_owned()).or_insert(id);
+    }
+    let text = |key: &str| plan.values.get(key).map(|value| value.trim().to_owned());
     let roles: Vec<String> = text("process.roles")
         .map(|roles| split_list(&roles).map(str::to_owned).collect())
         .unwrap_or_default();

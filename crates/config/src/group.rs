@@ -1,6 +1,6 @@
 //! The keys of a group (KIP-848, KIP-932, KIP-1071), resource type 32.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layers::{Entry, Layers, Source};
 use crate::value::{Invalid, Kind, MAX, MAX_INT, shown, split_list};
@@ -76,13 +76,7 @@ pub const ROWS: &[Row] = &[
         Some("group.share.assignor.offload.enable"),
         true,
     ),
-    row(
-        "share.auto.offset.reset",
-        Kind::OneOf(&["earliest", "latest", "by_duration:<ISO-8601 duration, not negative>"]),
-        Some("latest"),
-        None,
-        false,
-    ),
+    row("share.auto.offset.reset", Kind::OffsetReset, Some("latest"), None, false),
     row(
         "share.delivery.count.limit",
         Kind::Int(2, MAX_INT),
@@ -313,6 +307,12 @@ pub fn validate(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result
             return Err(Invalid::plain("streams.assignor.name", text));
         }
     }
+    let tags = "streams.rack.aware.assignment.tags";
+    let mut seen = BTreeSet::new();
+    let named = overrides.get(tags).map(String::as_str).unwrap_or_default();
+    if split_list(named).any(|tag| !seen.insert(tag)) {
+        return Err(Invalid::plain(tags, format!("{tags} must not contain duplicate tag keys.")));
+    }
     let dead_letters = "errors.deadletterqueue.topic.name";
     if overrides.get(dead_letters).is_some_and(|name| name.trim().starts_with("__")) {
         let text = format!("{dead_letters}: DLQ topic name must not start with '__'");
@@ -332,8 +332,13 @@ pub fn describe(
         let value = Some(shown(row.kind, own));
         entries.push(Entry { name: row.name, value, source: Source::Group });
     }
-    if let Some(synonym) = row.synonym {
-        entries.extend(layers.entries(synonym, &[synonym]));
+    match (row.synonym, row.default) {
+        (Some(synonym), _) => entries.extend(layers.entries(synonym, &[synonym])),
+        (None, Some(default)) => {
+            let value = Some(shown(row.kind, default));
+            entries.push(Entry { name: row.name, value, source: Source::Default });
+        }
+        (None, None) => {}
     }
     let first = entries.first();
     let source = first.map_or(Source::Default, |entry| entry.source);
@@ -385,6 +390,9 @@ mod tests {
         assert_eq!(check("nosuch", "1"), Err("Unknown group config name: nosuch".into()));
         assert_eq!(check("consumer.session.timeout.ms", "46000"), Ok(()));
         assert!(check("streams.assignor.name", "foo").is_err());
+        assert!(check("streams.rack.aware.assignment.tags", "a,a").is_err());
+        assert_eq!(check("share.auto.offset.reset", "by_duration:PT1H"), Ok(()));
+        assert!(check("share.auto.offset.reset", "by_duration:-PT1H").is_err());
         assert!(check("errors.deadletterqueue.topic.name", "__x").is_err());
     }
 }

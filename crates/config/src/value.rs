@@ -129,6 +129,11 @@ impl Kind {
             allowed,
         };
         let trimmed = value.trim();
+        let hollow = !trimmed.is_empty() && value.split(',').any(|entry| entry.trim().is_empty());
+        if matches!(self, Self::List(_) | Self::FullList(_)) && hollow {
+            let text = format!("Configuration '{key}' values must not be empty.");
+            return Err(Invalid::plain(key, text));
+        }
         match self {
             Self::Boolean if parse_bool(value).is_some() => Ok(()),
             Self::Boolean => Err((
@@ -346,6 +351,8 @@ mod tests {
         assert!(Kind::List(&["a", "b"]).check("k", "a, b").is_ok());
         assert!(Kind::List(&["a", "b"]).check("k", "").is_ok());
         assert!(Kind::FullList(&["a", "b"]).check("k", " ,").is_err());
+        let hollow = Kind::List(&["a", "b"]).check("k", "a,").unwrap_err();
+        assert_eq!(hollow.to_string(), "Configuration 'k' values must not be empty.");
         assert!(Kind::List(&["a", "b"]).check("k", "a,c").is_err());
         assert!(Kind::Double(0.0, 1.0).check("k", "NaN").is_err());
         assert!(Kind::OneOfAnyCase(&["UPGRADE"]).check("k", "upgrade").is_ok());

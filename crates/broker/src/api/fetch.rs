@@ -8,7 +8,7 @@
 
 use messages::FetchRequest;
 use messages::fetch_response::{
-    EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use ottla_log::ReadPlan;
 use wire::{Bytes, ErrorCode};
@@ -175,6 +175,8 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
             high_watermark: view.high_watermark,
             last_stable_offset: view.last_stable_offset,
             log_start_offset: view.log_start,
+            // Only readers of committed data are told of aborted transactions.
+            aborted_transactions: pending.read_committed.then(Vec::new),
             // Empty, not null: old clients take null for a protocol error.
             records: Some(Bytes::new()),
             ..Default::default()
@@ -183,9 +185,20 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         let position = response.responses.get(place).map_or(0, |topic| topic.partitions.len());
         match view.shown {
             Shown::Marks => {}
-            Shown::Records(plan) => plans.push((place, position, plan)),
+            Shown::Records(plan) => {
+                plans.push((place, position, plan));
+                if pending.read_committed {
+                    answer.aborted_transactions = Some(aborted(node, view.lane, want));
+                }
+            }
             Shown::Diverging(diverging) => answer.diverging_epoch = diverging,
-            Shown::Error(code) => answer.error_code = code.0,
+            Shown::Error(code) => {
+                answer.error_code = code.0;
+                answer.high_watermark = -1;
+                answer.last_stable_offset = -1;
+                answer.log_start_offset = -1;
+                answer.aborted_transactions = None;
+            }
         }
         if let Some(topic) = response.responses.get_mut(place) {
             topic.partitions.push(answer);
@@ -194,6 +207,21 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
     node.sessions.told(pending.scope.session, &told);
     let body = Body::Fetch(Box::new(FetchReply { response, plans, max_bytes }));
     out.push(Effect::Reply(Reply { call: pending.call, body }));
+}
+
+/// The transactions whose records a reader of committed data has to leave out. Those beyond what it
+/// is sent are told, too: it looks at each when it comes to its first offset.
+fn aborted(node: &Node, lane: Option<Lane>, want: &Want) -> Vec<AbortedTransaction> {
+    let Some(partition) = lane.and_then(|lane| node.partitions.get(&lane)) else {
+        return Vec::new();
+    };
+    let found = partition.log.aborted_transactions(want.fetch_offset, partition.visible_end(true));
+    let told = |txn: wire::files::AbortedTxn| AbortedTransaction {
+        producer_id: txn.producer_id,
+        first_offset: txn.first_offset,
+        ..Default::default()
+    };
+    found.into_iter().map(told).collect()
 }
 
 /// The index of the topic's entry: the last one, if it is the same topic.

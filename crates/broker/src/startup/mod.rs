@@ -182,6 +182,7 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     node.begin_upkeep(now, &mut effects);
     drive_node(disk, &mut node, now, effects)?;
     take_clean_markers(disk, &clean)?;
+    node.starting = false;
     Ok((node, report))
 }
 
@@ -396,14 +397,13 @@ fn drive_node(
                 node.step(now, crate::event::Event::Completed(lane, completion), &mut more);
                 queue.extend(more);
             }
-            Effect::Load(lane, load, plan) => {
-                let read = plan.execute(disk, true).map_err(|error| error.to_string());
-                let mut more = Vec::new();
-                node.step(now, crate::event::Event::Loaded(lane, load, read), &mut more);
-                queue.extend(more);
-            }
             Effect::Halt(reason) => return Err(StartError(reason)),
-            Effect::Reply(_) | Effect::Close(..) | Effect::Warn(_) | Effect::LogLevel(..) => {}
+            // A node that is starting loads nothing.
+            Effect::Load(..)
+            | Effect::Reply(_)
+            | Effect::Close(..)
+            | Effect::Warn(_)
+            | Effect::LogLevel(..) => {}
         }
     }
     Ok(())

@@ -172,6 +172,13 @@ pub fn validate_dynamic(
             Kind::Long(0, MAX).check(key, value).map_err(|invalid| invalid.to_string())?;
         }
     }
+    for (key, value) in wanted.iter().filter(|(key, _)| find(key).is_some_and(|r| r.kind.is_list()))
+    {
+        let mut seen = std::collections::BTreeSet::new();
+        if crate::value::split_list(value).any(|entry| !seen.insert(entry)) {
+            return Err(format!("Configuration '{key}' values must not be duplicated."));
+        }
+    }
     if let Some(keys) = those(&at_cluster) {
         return Err(format!(
             "Cannot update these configs at default cluster level, broker id must be specified: \

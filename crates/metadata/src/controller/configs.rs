@@ -220,8 +220,8 @@ fn alter(
         let text = format!("A name or value is longer than {TEXT_MAX} bytes.");
         return refusal(ErrorCode::INVALID_CONFIG, text);
     }
-    check_elr(image, resource, changes, current)?;
     check_wanted(resource, &wanted, context.layers)?;
+    check_elr(image, resource, changes, current)?;
     if resource_type == resource::TOPIC && image.topic(resource_name).is_none() {
         let text = format!("The topic '{resource_name}' does not exist.");
         return refusal(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text);

@@ -69,7 +69,7 @@ pub fn create_topics(
                     error_message: message,
                     num_partitions: -1,
                     replication_factor: -1,
-                    configs: None,
+                    configs: Some(Vec::new()),
                     topic_config_error_code: 0,
                     ..Default::default()
                 }
