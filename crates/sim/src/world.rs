@@ -9,6 +9,7 @@ use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_log::ReadPlan;
 use ottla_log::disk::mem::MemDisk;
+use ottla_log::disk::{Disk, Op};
 use wire::Bytes;
 
 use crate::checker::Checker;
@@ -429,7 +430,17 @@ impl<'a> World<'a> {
         self.note(|| "power cut".into(), 1);
         let random = &mut self.random;
         self.disk.crash(&mut |bound| random.below(bound.max(1)));
+        if self.random.chance(40) {
+            self.lose_recovery_points()?;
+        }
         self.restart()
+    }
+
+    /// Recovery has to do without the file that shortens it: a start then walks whole logs.
+    fn lose_recovery_points(&mut self) -> Result<(), String> {
+        let path = PathBuf::from("/data/recovery-point-offset-checkpoint");
+        let ops = [Op::RemoveFile { path }, Op::SyncDir { path: PathBuf::from("/data") }];
+        ops.iter().try_for_each(|op| self.disk.execute(op)).map_err(|error| error.to_string())
     }
 
     /// Stops the node as `server` does: nothing new comes in, what is under way is carried out,

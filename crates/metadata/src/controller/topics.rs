@@ -734,8 +734,28 @@ mod tests {
         let (records, codes) = decide(&image(), vec![large, second, wide, topic("small")]);
         let codes: Vec<i16> = codes.into_iter().map(|(_, code)| code).collect();
         let over = ErrorCode::POLICY_VIOLATION.0;
-        assert_eq!(codes, [0, over, over, 0]);
+        // No text may be longer than a record can hold, either.
+        assert_eq!(codes, [0, over, ErrorCode::INVALID_CONFIG.0, 0]);
         assert_eq!(records.len(), 9_001 + 4);
+    }
+
+    #[test]
+    fn a_request_may_not_write_more_bytes_than_a_batch_holds() {
+        let wide = |name: String| {
+            let mut topic = topic(&name);
+            topic.configs = vec![CreatableTopicConfig {
+                name: "follower.replication.throttled.replicas".into(),
+                value: Some("0:1,".repeat(8_000).trim_end_matches(',').into()),
+                ..Default::default()
+            }];
+            topic
+        };
+        let topics = (0..200).map(|index| wide(format!("t{index}"))).collect();
+        let (_, codes) = decide(&image(), topics);
+        let refused = codes.iter().filter(|(_, code)| *code == ErrorCode::POLICY_VIOLATION.0);
+        let taken = codes.iter().filter(|(_, code)| *code == 0).count();
+        assert_eq!(taken + refused.count(), 200);
+        assert_eq!(taken, RECORD_BYTES_MAX / (32_000 - 1 + 41));
     }
 
     #[test]
