@@ -82,3 +82,16 @@ fn partitions_the_metadata_does_not_know_are_set_aside_not_reused() {
     let kept = PathBuf::from("/data").join(aside).join("00000000000000000000.log");
     assert_eq!(disk.content(&kept).as_deref(), Some(b"precious".as_slice()));
 }
+
+#[test]
+fn other_peoples_files_and_directories_are_left_where_they_are() {
+    let disk = MemDisk::new();
+    let (node, _) = open(&disk).unwrap();
+    startup::close(&disk, node).unwrap();
+    disk.put(Path::new("/data/dump-1"), b"a file");
+    disk.put(Path::new("/data/backup-2024/letters.txt"), b"a directory");
+    let (_, report) = open(&disk).unwrap();
+    assert!(report.cuts.is_empty(), "{:?}", report.cuts);
+    let names = disk.list(Path::new("/data")).unwrap();
+    assert!(names.contains(&"dump-1".to_owned()) && names.contains(&"backup-2024".to_owned()));
+}

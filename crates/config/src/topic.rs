@@ -555,4 +555,20 @@ mod tests {
         let (_, _, entries) = describe(find("segment.bytes").unwrap(), &none, &layers);
         assert_eq!(entries.len(), 1);
     }
+
+    #[test]
+    fn values_that_would_not_be_taken_today_keep_no_topic_from_being_read() {
+        let text = |value: &str| value.to_owned();
+        let stored = BTreeMap::from([
+            (text("segment.bytes"), text("14")),
+            (text("message.format.version"), text("2.8")),
+            (text("min.compaction.lag.ms"), text("10000")),
+            (text("retention.ms"), text("5")),
+        ]);
+        let mut layers = Layers::default();
+        layers.cluster.insert(text("log.cleaner.max.compaction.lag.ms"), text("5000"));
+        assert!(validate(&stored, &layers).is_err());
+        let config = TopicConfig::resolve(&stored, &layers);
+        assert_eq!((config.segment_bytes, config.retention_ms), (1 << 30, 5));
+    }
 }

@@ -593,4 +593,32 @@ mod tests {
         let left: Vec<_> = image.overrides(2, "t").unwrap().iter().collect();
         assert_eq!(left, [(&"flush.ms".to_owned(), &"7".to_owned())]);
     }
+
+    #[test]
+    fn a_list_can_not_grow_longer_than_a_record_holds() {
+        let mut image = image();
+        let key = "leader.replication.throttled.replicas";
+        let entries = |from: usize| {
+            let pairs: Vec<String> = (from..from + 2_500).map(|n| format!("{n}:{n}")).collect();
+            pairs.join(",")
+        };
+        let (first, second) = (entries(0), entries(2_500));
+        assert!(first.len() < TEXT_MAX && first.len() + second.len() > TEXT_MAX);
+        assert_eq!(ask(&mut image, 2, "t", &[(SET, key, Some(&first))]).0, 0);
+        let (code, text) = ask(&mut image, 2, "t", &[(APPEND, key, Some(&second))]);
+        assert_eq!(code, ErrorCode::INVALID_CONFIG.0, "{text:?}");
+        // What was taken can be written.
+        for record in crate::snapshot::records(&image) {
+            record.to_value(33).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_quotes_a_client_still_fits_into_an_answer() {
+        let mut image = image();
+        let name = "x".repeat(30_000);
+        let (code, text) = ask(&mut image, 2, &name, &[(SET, "retention.ms", Some("1"))]);
+        assert_eq!(code, ErrorCode::INVALID_TOPIC_EXCEPTION.0);
+        assert!(text.is_some_and(|text| text.len() < 1_100));
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Finished, Node, have, run};
+use harness::{Finished, Node, binary, have, run};
 
 use super::{directory, kcat_consume, kcat_produce};
 
@@ -76,4 +76,30 @@ fn topics_are_made_changed_described_and_removed_by_apache_kafkas_tools() {
     assert_eq!(read.lines().collect::<Vec<_>>(), expected);
     let listed = tool(&node, topics, &["--list"]).success();
     assert_eq!(listed.lines().collect::<Vec<_>>(), ["letters"]);
+}
+
+#[test]
+fn a_start_that_is_refused_is_refused_again_and_takes_nothing_away() {
+    if !have("refused start", &["kcat"]) || Node::is_peer() {
+        return;
+    }
+    let directory = directory();
+    let mut node = Node::start(directory.path());
+    let lines: Vec<String> = (0..100).map(|n| format!("k:{n}")).collect();
+    kcat_produce(&node, "letters", &lines);
+    node.stop();
+    let log = directory.path().join("data/letters-0/00000000000000000000.log");
+    let content = std::fs::read(&log).expect("the log");
+    // The node was stopped in order, so a torn end is damage: nobody may cut it off in silence.
+    std::fs::write(&log, &content[..content.len() - 10]).expect("a shorter log");
+    for attempt in 1..=2 {
+        let mut command = Command::new(binary());
+        command.arg("--data").arg(directory.path().join("data")).args(["--port", "0"]);
+        let refused = run(&mut command, Duration::from_secs(30));
+        assert_eq!(refused.code, Some(1), "attempt {attempt}: {}", refused.stdout);
+        assert!(refused.stderr.contains("letters-0"), "{}", refused.stderr);
+    }
+    std::fs::write(&log, &content).expect("the log again");
+    node.launch();
+    assert_eq!(kcat_consume(&node, "letters", "%s\n").lines().count(), 100);
 }
