@@ -90,7 +90,8 @@ pub const ROWS: &[Row] = table! {
     "controller.quorum.auto.join.enable": Boolean, Some("false"), ReadOnly,
         NoEffect("one voter has no quorum to join"),
         "Let a new controller add itself to the voters.";
-    "controller.quorum.bootstrap.servers": List(&[]), Some(""), ReadOnly, Honoured,
+    "controller.quorum.bootstrap.servers": List(&[]), Some(""), ReadOnly,
+        NoEffect("one voter has nobody to ask for its quorum"),
         "Controller addresses at which a node first looks for the quorum.";
     "controller.quorum.election.backoff.max.ms": Int(0, MAX_INT), Some("1000"), ReadOnly,
         NoEffect("one voter elects itself"),
@@ -220,7 +221,8 @@ pub const ROWS: &[Row] = table! {
         NoEffect("the node manages its own buffers"),
         "Largest write buffer the group coordinator keeps for reuse.";
     "group.coordinator.rebalance.protocols": FullList(&["consumer", "classic", "share", "streams"]),
-        Some("classic,consumer,streams"), ReadOnly, Honoured,
+        Some("classic,consumer,streams"), ReadOnly,
+        NoEffect("groups of the classic protocol are all there is"),
         "Group protocols on offer; classic must be among them.";
     "group.coordinator.threads": Int(1, MAX_INT), Some("4"), ReadOnly,
         NoEffect("the node sizes its own threads"),
@@ -523,9 +525,11 @@ pub const ROWS: &[Row] = table! {
     "max.connections.per.ip.overrides": Text, Some(""), Cluster,
         NoEffect("connections are not counted by address yet"),
         "Other limits for single addresses, as host:count.";
-    "max.decompressed.message.bytes": Int(1, 2_147_483_639), Some("2147483639"), Cluster, Honoured,
+    "max.decompressed.message.bytes": Int(1, 2_147_483_639), Some("2147483639"), Cluster,
+        NoEffect("batches are opened up to 256 MiB"),
         "Most bytes a batch may take once it is decompressed.";
-    "max.incremental.fetch.session.cache.slots": Int(0, MAX_INT), Some("1000"), ReadOnly, Honoured,
+    "max.incremental.fetch.session.cache.slots": Int(0, MAX_INT), Some("1000"), ReadOnly,
+        NoEffect("there are always 1000 slots"),
         "Most incremental fetch sessions kept at a time.";
     "max.request.partition.size.limit": Int(1, MAX_INT), Some("2000"), ReadOnly,
         Honoured,
@@ -594,7 +598,8 @@ pub const ROWS: &[Row] = table! {
         "How often old committed offsets are looked for.";
     "offsets.retention.minutes": Int(1, MAX_INT), Some("10080"), ReadOnly, Honoured,
         "How long offsets of an empty group are kept.";
-    "offsets.topic.compression.codec": Int(MIN_INT, MAX_INT), Some("0"), ReadOnly, Honoured,
+    "offsets.topic.compression.codec": Int(MIN_INT, MAX_INT), Some("0"), ReadOnly,
+        NoEffect("offsets are written uncompressed"),
         "Codec number of the records in the offsets topic.";
     "offsets.topic.num.partitions": Int(1, MAX_INT), Some("50"), ReadOnly, Honoured,
         "Partitions of the offsets topic; fixed once it exists.";
@@ -611,7 +616,8 @@ pub const ROWS: &[Row] = table! {
     "producer.id.expiration.check.interval.ms": Int(1, MAX_INT), Some("600000"), ReadOnly internal,
         NoEffect("producers are looked at when retention is"),
         "How often idle producer ids are looked for.";
-    "producer.id.expiration.ms": Int(1, MAX_INT), Some("86400000"), Cluster, Honoured,
+    "producer.id.expiration.ms": Int(1, MAX_INT), Some("86400000"), Cluster,
+        NoEffect("producers are forgotten after a day"),
         "Forget a producer's sequence numbers after this long without a write.";
     "producer.purgatory.purge.interval.requests": Int(MIN_INT, MAX_INT), Some("1000"), ReadOnly,
         NoEffect("finished waits are dropped at once"),
