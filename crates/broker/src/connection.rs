@@ -6,14 +6,19 @@ use messages::{ApiKey, RequestHeader};
 use wire::{Bytes, Reader};
 
 use crate::api;
-use crate::event::{Call, ConnId, Event};
+use crate::event::{Call, ConnId, Event, ListenerId};
 
-/// Reads one frame, without its size prefix.
+/// Reads one frame, without its size prefix, that came in by `listener`.
 ///
 /// # Errors
 /// Why the connection must be closed, for the log: Apache Kafka, too, closes on what it can't
 /// read, because after that no answer could be matched to a request.
-pub fn read(conn: ConnId, serial: u64, frame: Bytes) -> Result<Event, String> {
+pub fn read(
+    conn: ConnId,
+    listener: ListenerId,
+    serial: u64,
+    frame: Bytes,
+) -> Result<Event, String> {
     let mut reader = Reader::new(frame);
     let mut peek = reader.clone();
     let key = peek.i16().map_err(|error| error.to_string())?;
@@ -35,6 +40,7 @@ pub fn read(conn: ConnId, serial: u64, frame: Bytes) -> Result<Event, String> {
     let call = Call {
         conn,
         serial,
+        listener,
         api,
         version: if known { version } else { 0 },
         correlation_id: header.correlation_id,
@@ -54,7 +60,7 @@ mod tests {
     use super::*;
 
     fn refusal(frame: &[u8]) -> String {
-        match read(ConnId(1), 0, Bytes::copy_from_slice(frame)) {
+        match read(ConnId(1), ListenerId(0), 0, Bytes::copy_from_slice(frame)) {
             Err(reason) => reason,
             Ok(_) => panic!("accepted {frame:?}"),
         }
@@ -75,7 +81,7 @@ mod tests {
     #[test]
     fn apiversions_of_the_future_is_answered_in_version_0() {
         let frame = [0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff, 0];
-        match read(ConnId(1), 0, Bytes::copy_from_slice(&frame)) {
+        match read(ConnId(1), ListenerId(0), 0, Bytes::copy_from_slice(&frame)) {
             Ok(Event::Requested { call, .. }) => {
                 assert_eq!((call.version, call.correlation_id), (0, 7));
             }

@@ -12,6 +12,10 @@ use crate::reply::Reply;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+/// One of the listeners that clients come in by: its place in [`crate::node::NodeConfig`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u16);
+
 /// One log. Operations of a lane are executed in the order they were submitted, except that
 /// writes may overtake syncs that are under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +37,8 @@ pub struct Call {
     pub conn: ConnId,
     /// Its number on that connection, from 0; answers leave in this order.
     pub serial: u64,
+    /// The listener of the connection, which decides what addresses it is told.
+    pub listener: ListenerId,
     /// What was asked.
     pub api: ApiKey,
     /// In which version.

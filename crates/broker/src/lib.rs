@@ -29,6 +29,6 @@ pub mod session;
 pub mod startup;
 pub mod upkeep;
 
-pub use event::{Call, ConnId, Effect, Event, Lane, Now};
-pub use node::{LogDir, Node, NodeConfig};
+pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
+pub use node::{Listener, LogDir, Node, NodeConfig};
 pub use reply::Reply;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use config::Layers;
-use messages::{CreateTopicsRequest, CreateTopicsResponse, ProduceResponse};
+use messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
+use messages::{CreateTopicsRequest, CreateTopicsResponse, ProduceResponse, RegisterBrokerRecord};
 use metadata::controller::{self, Defaults};
 use metadata::image::{METADATA_VERSION_MAX, METADATA_VERSION_MIN};
 use metadata::{Image, Record};
@@ -15,7 +16,7 @@ use wire::{Bytes, ErrorCode, Uuid};
 
 use crate::api::{fetch, init_producer_id};
 use crate::apply::Removals;
-use crate::event::{Call, ConnId, Effect, Event, Lane, Now};
+use crate::event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::partition::{Partition, validate_config};
@@ -33,6 +34,23 @@ pub struct LogDir {
     pub path: PathBuf,
 }
 
+/// A listener that clients come in by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in upper case, `PLAINTEXT` or one of the operator's.
+    pub name: String,
+    /// The host and port that its clients are told to connect to; a listener that is not advertised
+    /// leads to no broker.
+    pub advertised: Option<(String, u16)>,
+}
+
+impl Listener {
+    /// The only listener of a node of its own.
+    pub fn plaintext(host: &str, port: u16) -> Self {
+        Self { name: "PLAINTEXT".to_owned(), advertised: Some((host.to_owned(), port)) }
+    }
+}
+
 /// What a node is told once.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -44,8 +62,8 @@ pub struct NodeConfig {
     pub log_dirs: Vec<LogDir>,
     /// `metadata.log.dir`, one of `log_dirs` or another one.
     pub metadata_dir: LogDir,
-    /// What clients are told to connect to.
-    pub advertised: (String, u16),
+    /// Where clients come in; a [`ListenerId`] is a place in this list.
+    pub listeners: Vec<Listener>,
     /// The controller listener, if there is one: name, host, port.
     pub controller: Option<(String, String, u16)>,
     /// The operator's file and command line: broker keys, checked.
@@ -135,6 +153,8 @@ pub struct Node {
     pub(crate) starting: bool,
 }
 
+/// A partition without a leader says this.
+const NO_LEADER: i32 = -1;
 /// The metadata log's lane.
 pub const METADATA_LANE: Lane = Lane(0);
 /// The lane of checkpoint files.
@@ -239,6 +259,33 @@ impl Node {
         out.push(Effect::Reply(Reply { call, body }));
     }
 
+    /// Where clients of that listener reach a broker; `None` if it has no such listener.
+    pub fn endpoint<'a>(
+        &self,
+        broker: &'a RegisterBrokerRecord,
+        listener: ListenerId,
+    ) -> Option<&'a BrokerEndpoint> {
+        let listener = self.config.listeners.get(usize::from(listener.0))?;
+        broker.end_points.iter().find(|endpoint| endpoint.name == listener.name)
+    }
+
+    /// What a client of that listener is told about a partition's leader: its id, and what is wrong
+    /// with it. `names_listeners` is true for requests that know the error of a missing listener.
+    pub fn leader_for(
+        &self,
+        leader: i32,
+        listener: ListenerId,
+        names_listeners: bool,
+    ) -> (i32, ErrorCode) {
+        match self.image.brokers.get(&leader) {
+            Some(broker) if self.endpoint(&broker.registration, listener).is_some() => {
+                (leader, ErrorCode::NONE)
+            }
+            Some(_) if names_listeners => (NO_LEADER, ErrorCode::LISTENER_NOT_FOUND),
+            _ => (NO_LEADER, ErrorCode::LEADER_NOT_AVAILABLE),
+        }
+    }
+
     /// The lane of a partition this node leads, by the topic's name.
     pub fn lane(&self, topic: &str, index: i32) -> Option<Lane> {
         self.lane_by_id(*self.image.topic_ids.get(topic)?, index)
@@ -328,7 +375,6 @@ impl Node {
 
     /// Registers this node with its own controller and lets it lead what it can.
     pub fn register(&mut self, now: Now, out: &mut Vec<Effect>) {
-        use messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
         use messages::register_controller_record::{ControllerEndpoint, ControllerFeature};
         let incarnation_id = controller::IdSource::next_id(&mut self.rng);
         let (name, first, last) = ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION_MAX);
@@ -365,16 +411,16 @@ impl Node {
         };
         let mut log_dirs: Vec<Uuid> = self.config.log_dirs.iter().map(|dir| dir.id).collect();
         log_dirs.sort_unstable();
-        let registration = messages::RegisterBrokerRecord {
+        let endpoints = self.config.listeners.iter().filter_map(|listener| {
+            let (host, port) = listener.advertised.clone()?;
+            let name = listener.name.clone();
+            Some(BrokerEndpoint { name, host, port, ..Default::default() })
+        });
+        let registration = RegisterBrokerRecord {
             broker_id: self.config.node_id,
             incarnation_id,
             broker_epoch: self.broker_epoch,
-            end_points: vec![BrokerEndpoint {
-                name: "PLAINTEXT".into(),
-                host: self.config.advertised.0.clone(),
-                port: self.config.advertised.1,
-                ..Default::default()
-            }],
+            end_points: endpoints.collect(),
             features: vec![feature],
             rack: self.layers.get("broker.rack").map(str::to_owned),
             fenced: true,

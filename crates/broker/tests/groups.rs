@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Node, Now};
+use broker::{ConnId, Effect, Event, Listener, ListenerId, Node, Now};
 use messages::create_topics_request::CreatableTopic;
 use messages::header::{request_header_version, response_header_version};
 use messages::join_group_request::JoinGroupRequestProtocol;
@@ -31,8 +31,8 @@ struct Rig {
 }
 
 fn open(disk: &MemDisk) -> Node {
-    let advertised = ("localhost".to_owned(), 9092);
-    let options = Options::alone(PathBuf::from("/data"), 1, advertised, [1, 2, 3, 4]);
+    let listener = Listener::plaintext("localhost", 9092);
+    let options = Options::alone(PathBuf::from("/data"), 1, listener, [1, 2, 3, 4]);
     let now = Now { wall_ms: 1_800_000_000_000, steady_ms: 0 };
     startup::open(disk, &options, now).expect("a node").0
 }
@@ -123,7 +123,8 @@ impl Rig {
         header.encode(&mut writer, request_header_version(api, version)).expect("a header");
         request.encode(&mut writer, version).expect("a request");
         let frame = writer.finish().to_bytes();
-        let event = broker::connection::read(ConnId(1), self.serial, frame).expect("readable");
+        let event = broker::connection::read(ConnId(1), ListenerId(0), self.serial, frame)
+            .expect("readable");
         self.serial += 1;
         let mut frames = self.step(event);
         assert_eq!(frames.len(), 1, "{} v{version}", Q::NAME);
@@ -412,7 +413,8 @@ fn a_member_that_waits_is_told_when_the_node_stops() {
     again.protocols[0].metadata = Bytes::from_static(b"changed");
     again.encode(&mut writer, 9).expect("a request");
     let frame = writer.finish().to_bytes();
-    let event = broker::connection::read(ConnId(1), rig.serial, frame).expect("readable");
+    let event =
+        broker::connection::read(ConnId(1), ListenerId(0), rig.serial, frame).expect("readable");
     assert!(rig.step(event).is_empty(), "it waits");
     assert_eq!(rig.step(Event::Stopping).len(), 1);
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use broker::startup::{self, Options, Report, StartError};
-use broker::{Node, Now};
+use broker::{Listener, Node, Now};
 use ottla_log::disk::Disk;
 use ottla_log::disk::mem::MemDisk;
 
 fn open(disk: &MemDisk) -> Result<(Node, Report), StartError> {
-    let advertised = ("localhost".to_owned(), 9092);
-    let options = Options::alone(PathBuf::from("/data"), 1, advertised, [1, 2, 3, 4]);
+    let listener = Listener::plaintext("localhost", 9092);
+    let options = Options::alone(PathBuf::from("/data"), 1, listener, [1, 2, 3, 4]);
     startup::open(disk, &options, Now { wall_ms: 1_800_000_000_000, steady_ms: 0 })
 }
 

@@ -51,6 +51,15 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// A listener for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name, the host (empty for every interface) and the port to listen on.
+    pub bind: Endpoint,
+    /// What clients are told; nothing if `advertised.listeners` leaves this listener out.
+    pub advertised: Option<Endpoint>,
+}
+
 /// What a node is to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -62,10 +71,8 @@ pub struct Plan {
     pub log_dirs: Vec<String>,
     /// `metadata.log.dir`.
     pub metadata_dir: String,
-    /// Where clients come in.
-    pub listener: Option<Endpoint>,
-    /// What clients are told.
-    pub advertised: Option<Endpoint>,
+    /// Where clients come in, at least one.
+    pub listeners: Vec<Listener>,
     /// What the quorum is told.
     pub controller: Option<Endpoint>,
     /// `process.roles`.
@@ -274,35 +281,56 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
             mistake(key, text);
         }
     }
-    let brokers: Vec<&Endpoint> = listeners.iter().filter(|l| !is_controller(l)).collect();
     plan.controller = listeners.iter().find(is_controller).cloned();
-    let Some(broker) = brokers.first().copied().cloned() else {
-        return mistake("listeners", "listeners: none of them is for clients".into());
-    };
-    if brokers.len() > 1 {
-        let text = "listeners: this version serves clients on one listener";
-        mistake("listeners", text.into());
+    if let Some(controller) = plan.controller.as_mut().filter(|told| told.host.is_empty()) {
+        controller.host = hostname.to_owned();
     }
-    let advertised = match parse_endpoints(&text("advertised.listeners", "")) {
-        Ok(advertised) => advertised,
+    let for_clients: Vec<Endpoint> =
+        listeners.iter().filter(|listener| !is_controller(listener)).cloned().collect();
+    if for_clients.is_empty() {
+        return mistake("listeners", "listeners: none of them is for clients".into());
+    }
+    let told = match parse_endpoints(&text("advertised.listeners", "")) {
+        // Without the key every listener is told as it is.
+        Ok(told) if told.is_empty() => for_clients.clone(),
+        Ok(told) => told,
         Err(text) => {
             return mistake("advertised.listeners", format!("advertised.listeners: {text}"));
         }
     };
-    let mut told =
-        advertised.into_iter().find(|told| told.name == broker.name).unwrap_or(broker.clone());
-    if told.host == "0.0.0.0" {
-        let text = "advertised.listeners: clients can't connect to 0.0.0.0; name a host they know";
-        mistake("advertised.listeners", text.into());
+    for told in &told {
+        let text = if told.host == "0.0.0.0" {
+            "clients can't connect to 0.0.0.0; name a host they know".to_owned()
+        } else if is_controller(&told) {
+            format!("{} is the controller's and can't be advertised to clients", told.name)
+        } else if !for_clients.iter().any(|listener| listener.name == told.name) {
+            format!("{} is not in listeners: expected {}", told.name, names(&for_clients))
+        } else {
+            continue;
+        };
+        mistake("advertised.listeners", format!("advertised.listeners: {text}"));
     }
-    if told.host.is_empty() {
-        told.host = hostname.to_owned();
+    let among = text("inter.broker.listener.name", "PLAINTEXT");
+    if !told.iter().any(|told| told.name.eq_ignore_ascii_case(&among)) {
+        let text = format!(
+            "inter.broker.listener.name = {among:?}: expected an advertised listener: {}",
+            names(&told)
+        );
+        mistake("inter.broker.listener.name", text);
     }
-    if let Some(controller) = plan.controller.as_mut().filter(|told| told.host.is_empty()) {
-        controller.host = hostname.to_owned();
-    }
-    plan.listener = Some(broker);
-    plan.advertised = Some(told);
+    let listener = |bind: Endpoint| {
+        let advertised = told.iter().find(|told| told.name == bind.name).cloned();
+        let advertised = advertised.map(|told| match told.host.is_empty() {
+            true => Endpoint { host: hostname.to_owned(), ..told },
+            false => told,
+        });
+        Listener { bind, advertised }
+    };
+    plan.listeners = for_clients.into_iter().map(listener).collect();
+}
+
+fn names(endpoints: &[Endpoint]) -> String {
+    endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads `NAME://host:port,...`.
@@ -368,13 +396,43 @@ mod tests {
         let plan = planned(GOOD).unwrap();
         assert_eq!((plan.node_id, plan.metadata_dir.as_str()), (1, "/a"));
         assert_eq!(plan.log_dirs, ["/a", "/b"]);
-        assert_eq!(plan.listener.unwrap().port, 9092);
-        assert_eq!(plan.advertised.unwrap().host, "here.example");
+        let [listener] = &plan.listeners[..] else { panic!("{:?}", plan.listeners) };
+        assert_eq!(listener.bind.port, 9092);
+        assert_eq!(listener.advertised.as_ref().unwrap().host, "here.example");
         assert_eq!(plan.controller.unwrap().port, 9093);
         assert_eq!(plan.warnings, []);
         let told = format!("{GOOD}advertised.listeners=PLAINTEXT://letters.example:19092\n");
-        let told = planned(&told).unwrap().advertised.unwrap();
+        let told = planned(&told).unwrap().listeners.remove(0).advertised.unwrap();
         assert_eq!((told.host.as_str(), told.port), ("letters.example", 19092));
+    }
+
+    const TWO: &str = "process.roles=broker,controller\nnode.id=1\nlog.dirs=/a\n\
+                       controller.listener.names=CONTROLLER\n\
+                       listeners=IN://:9092,OUT://:9192,CONTROLLER://:9093\n\
+                       listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\n";
+
+    #[test]
+    fn each_listener_tells_its_own_address_and_one_left_out_tells_none() {
+        let told = format!(
+            "{TWO}inter.broker.listener.name=IN\nadvertised.listeners=IN://a.example:19092\n"
+        );
+        let listeners = planned(&told).unwrap().listeners;
+        let told: Vec<(&str, Option<&str>)> = listeners
+            .iter()
+            .map(|one| {
+                (one.bind.name.as_str(), one.advertised.as_ref().map(|told| told.host.as_str()))
+            })
+            .collect();
+        assert_eq!(told, [("IN", Some("a.example")), ("OUT", None)]);
+        for (lines, said) in [
+            ("", "inter.broker.listener.name = \"PLAINTEXT\""),
+            ("inter.broker.listener.name=OTHER\n", "expected an advertised listener: IN, OUT"),
+            ("inter.broker.listener.name=IN\nadvertised.listeners=IN://a:1,X://a:2\n", "X is not"),
+            ("advertised.listeners=CONTROLLER://a:1\n", "can't be advertised"),
+        ] {
+            let problems = planned(&format!("{TWO}{lines}")).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{lines}: {problems:?}");
+        }
     }
 
     #[test]

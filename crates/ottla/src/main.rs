@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use config::file::{self, Problem, Setting};
-use server::{Listen, Running, Settings};
+use server::{Listen, Listener, Running, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -91,7 +91,9 @@ fn parse(args: Vec<String>) -> Result<Command, Refusal> {
                 let port = text
                     .parse()
                     .map_err(|_| format!("--port {text}: expected a number from 0 to 65535"))?;
-                settings.listen = Listen::Loopback { port, may_move: false };
+                for listener in &mut settings.listeners {
+                    listener.listen = Listen::Loopback { port, may_move: false };
+                }
             }
             "--version" | "-V" => {
                 return Ok(Command::Print(format!(
@@ -151,17 +153,19 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let plan = file::plan(settings, &hostname).map_err(Refusal::Configuration)?;
     let endpoint = |at: file::Endpoint| (at.host, at.port);
-    let listen = match plan.listener.map(endpoint) {
-        Some((host, port)) if host.is_empty() || host == "0.0.0.0" => Listen::Everywhere(port),
-        Some((host, port)) => Listen::At(host, port),
-        None => return Err("no listener".to_owned().into()),
-    };
+    let listeners = plan.listeners.into_iter().map(|listener| Listener {
+        name: listener.bind.name.clone(),
+        listen: match endpoint(listener.bind) {
+            (host, port) if host.is_empty() || host == "0.0.0.0" => Listen::Everywhere(port),
+            (host, port) => Listen::At(host, port),
+        },
+        advertised: listener.advertised.map(endpoint),
+    });
     let settings = Settings {
         log_dirs: plan.log_dirs.iter().map(PathBuf::from).collect(),
         metadata_dir: PathBuf::from(&plan.metadata_dir),
         node_id: plan.node_id,
-        listen,
-        advertised: plan.advertised.map(endpoint).unwrap_or_default(),
+        listeners: listeners.collect(),
         controller: plan.controller.map(|at| (at.name, at.host, at.port)),
         file: plan.values,
         format: false,
@@ -182,17 +186,14 @@ fn serve(settings: Settings) -> ExitCode {
             Ok(signals) => signals,
             Err(error) => return fail(&error.to_string()),
         };
-        let wanted = match &settings.listen {
-            Listen::Loopback { port, .. } | Listen::Everywhere(port) | Listen::At(_, port) => *port,
-        };
-        let told = settings.advertised.0.clone();
+        let listeners = settings.listeners.clone();
         let data: Vec<String> =
             settings.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
         let running = match server::start(settings).await {
             Ok(running) => running,
             Err(error) => return fail(&error.to_string()),
         };
-        greet(&running, wanted, &told, &data.join(", "));
+        greet(&running, &listeners, &data.join(", "));
         let halted = tokio::select! {
             _ = term.recv() => false,
             _ = interrupt.recv() => false,
@@ -206,13 +207,31 @@ fn serve(settings: Settings) -> ExitCode {
     })
 }
 
-fn greet(running: &Running, wanted: u16, host: &str, data: &str) {
-    let port = running.address.port();
-    if wanted != port && wanted != 0 {
-        println!("port {wanted} is taken, so this node listens on {port}");
-    }
+fn greet(running: &Running, listeners: &[Listener], data: &str) {
     println!("Ottla {} serves cluster {}", env!("CARGO_PKG_VERSION"), running.cluster_id);
-    println!("  listening  {host}:{port}");
+    let mut reach = String::new();
+    for (listener, (name, addresses)) in listeners.iter().zip(&running.listening) {
+        let (Listen::Loopback { port: wanted, .. }
+        | Listen::Everywhere(wanted)
+        | Listen::At(_, wanted)) = listener.listen;
+        let port = addresses.first().map_or(wanted, std::net::SocketAddr::port);
+        if wanted != port && wanted != 0 {
+            println!("  port       {wanted} is taken, so this node listens on {port}");
+        }
+        let at = match &listener.advertised {
+            Some((host, 0)) => format!("{host}:{port}"),
+            Some((host, told)) => format!("{host}:{told}"),
+            None => format!("port {port}, not advertised to clients"),
+        };
+        if listeners.len() > 1 {
+            println!("  listening  {at} ({name})");
+        } else {
+            println!("  listening  {at}");
+        }
+        if reach.is_empty() {
+            reach = at;
+        }
+    }
     println!("  data       {data} (survives exit; every acknowledged record is on disk)");
     if running.report.recovered {
         println!("  recovered  the last run was not stopped in order");
@@ -220,7 +239,7 @@ fn greet(running: &Running, wanted: u16, host: &str, data: &str) {
     for cut in running.report.cuts.iter().take(3) {
         println!("  cut        {cut}");
     }
-    println!("  try        kcat -b {host}:{port} -t letters -P");
+    println!("  try        kcat -b {reach} -t letters -P");
 }
 
 fn fail(reason: &str) -> ExitCode {

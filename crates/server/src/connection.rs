@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{ConnId, Event, Node, Reply};
+use broker::{ConnId, Event, ListenerId, Node, Reply};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -80,7 +80,7 @@ impl AsRef<[u8]> for PaidFrame {
 pub async fn serve(
     shell: Arc<Shell>,
     limits: Arc<Limits>,
-    conn: ConnId,
+    (conn, listener): (ConnId, ListenerId),
     stream: TcpStream,
     peer: SocketAddr,
     mut stop: watch::Receiver<bool>,
@@ -96,6 +96,7 @@ pub async fn serve(
         shell: shell.clone(),
         limits: limits.clone(),
         conn,
+        listener,
         read_half,
         buffer: BytesMut::new(),
         held: None,
@@ -132,6 +133,7 @@ struct Reader {
     shell: Arc<Shell>,
     limits: Arc<Limits>,
     conn: ConnId,
+    listener: ListenerId,
     read_half: OwnedReadHalf,
     buffer: BytesMut,
     /// Pays for what is in `buffer`.
@@ -227,7 +229,7 @@ impl Reader {
         let cost = frame.len() + 4;
         let memory = self.held.as_mut().and_then(|held| held.split(cost));
         let frame = Bytes::from_owner(PaidFrame { frame, _memory: memory });
-        let event = broker::connection::read(self.conn, self.serial, frame)?;
+        let event = broker::connection::read(self.conn, self.listener, self.serial, frame)?;
         let ticket = Ticket { slot };
         // A closed channel means the writer ended, which ends this reader too.
         let _ = self.sender.send(Outgoing::Ticket(self.serial, ticket));

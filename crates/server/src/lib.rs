@@ -16,4 +16,4 @@ pub mod log_line;
 pub mod serve;
 pub mod shell;
 
-pub use serve::{Listen, Running, ServeError, Settings, entropy, start};
+pub use serve::{Listen, Listener, Running, ServeError, Settings, entropy, start};

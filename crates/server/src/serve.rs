@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use broker::startup::{self, Options, Report};
-use broker::{ConnId, Event, Now};
+use broker::{ConnId, Event, ListenerId, Now};
 use ottla_log::disk::os::OsDisk;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,16 +27,26 @@ pub struct Settings {
     pub metadata_dir: PathBuf,
     /// `node.id`.
     pub node_id: i32,
-    /// Where to listen.
-    pub listen: Listen,
-    /// What clients are told to connect to; the port 0 is the one that is listened on.
-    pub advertised: (String, u16),
+    /// Where clients come in, at least one.
+    pub listeners: Vec<Listener>,
     /// The controller listener, if one is configured: name, host, port.
     pub controller: Option<(String, String, u16)>,
     /// Broker keys that were set, checked.
     pub file: BTreeMap<String, String>,
     /// Empty directories are formatted, as a cluster of their own.
     pub format: bool,
+}
+
+/// A listener for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name, `PLAINTEXT` or one of the operator's.
+    pub name: String,
+    /// Where to listen.
+    pub listen: Listen,
+    /// What its clients are told to connect to, if it is advertised; the port 0 is the one that is
+    /// listened on.
+    pub advertised: Option<(String, u16)>,
 }
 
 /// Where to listen.
@@ -62,8 +72,11 @@ impl Settings {
             log_dirs: vec![dir.clone()],
             metadata_dir: dir,
             node_id: 1,
-            listen: Listen::Loopback { port, may_move },
-            advertised: ("localhost".to_owned(), 0),
+            listeners: vec![Listener {
+                name: "PLAINTEXT".to_owned(),
+                listen: Listen::Loopback { port, may_move },
+                advertised: Some(("localhost".to_owned(), 0)),
+            }],
             controller: None,
             file: startup::ALONE.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             format: true,
@@ -85,8 +98,10 @@ impl std::error::Error for ServeError {}
 
 /// A serving node.
 pub struct Running {
-    /// Where it listens.
+    /// Where its first listener listens.
     pub address: SocketAddr,
+    /// Where each listener listens, in the order of the settings, on every address it has.
+    pub listening: Vec<(String, Vec<SocketAddr>)>,
     /// `cluster.id`.
     pub cluster_id: String,
     /// What was found at the start.
@@ -114,19 +129,35 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     }
     // Bound before the node is opened, so that the node knows its address and a taken port is
     // found before anything is written; accepting begins after.
-    let listeners = bind(&settings).await?;
-    let address = listeners
-        .first()
-        .and_then(|listener| listener.local_addr().ok())
-        .ok_or_else(|| ServeError("no listener".to_owned()))?;
+    let mut listeners = Vec::new();
+    let mut listening = Vec::new();
+    let mut told = Vec::new();
+    for (index, listener) in settings.listeners.iter().enumerate() {
+        let sockets = bind(&listener.listen).await?;
+        let addresses: Result<Vec<SocketAddr>, _> =
+            sockets.iter().map(TcpListener::local_addr).collect();
+        let addresses = addresses.map_err(|error| ServeError(error.to_string()))?;
+        let port = addresses.first().map_or(0, SocketAddr::port);
+        told.push(broker::Listener {
+            name: listener.name.clone(),
+            advertised: listener.advertised.clone().map(|(host, told)| match told {
+                0 => (host, port),
+                told => (host, told),
+            }),
+        });
+        listening.push((listener.name.clone(), addresses));
+        let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
+        listeners.extend(sockets.into_iter().map(|socket| (id, socket)));
+    }
+    let address = listening.first().and_then(|(_, addresses)| addresses.first().copied());
+    let address = address.ok_or_else(|| ServeError("no listener".to_owned()))?;
     let disk = Arc::new(OsDisk::new());
     let seed = entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?;
-    let (host, port) = settings.advertised.clone();
     let options = Options {
         log_dirs: settings.log_dirs.clone(),
         metadata_dir: settings.metadata_dir.clone(),
         node_id: settings.node_id,
-        advertised: (host, if port == 0 { address.port() } else { port }),
+        listeners: told,
         controller: settings.controller.clone(),
         file: settings.file.clone(),
         format: settings.format,
@@ -142,20 +173,30 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (stop, stopped) = watch::channel(false);
     let serials = Arc::new(AtomicU64::new(1));
     let mut tasks = vec![tokio::spawn(tick(shell.clone(), stopped.clone()))];
-    for listener in listeners {
+    for (id, listener) in listeners {
         tasks.push(tokio::spawn(accept(
-            listener,
+            (id, listener),
             shell.clone(),
             limits.clone(),
             serials.clone(),
             stopped.clone(),
         )));
     }
-    Ok(Running { address, cluster_id, report, shell, stop, tasks, limits, _locks: locks })
+    Ok(Running {
+        address,
+        listening,
+        cluster_id,
+        report,
+        shell,
+        stop,
+        tasks,
+        limits,
+        _locks: locks,
+    })
 }
 
-async fn bind(settings: &Settings) -> Result<Vec<TcpListener>, ServeError> {
-    match &settings.listen {
+async fn bind(listen: &Listen) -> Result<Vec<TcpListener>, ServeError> {
+    match listen {
         Listen::Loopback { port, may_move } => bind_loopback(*port, *may_move).await,
         Listen::Everywhere(port) => {
             // Where the machine has IPv6, this takes both.
@@ -201,7 +242,7 @@ async fn bind_loopback(port: u16, may_move: bool) -> Result<Vec<TcpListener>, Se
 }
 
 async fn accept(
-    listener: TcpListener,
+    (id, listener): (ListenerId, TcpListener),
     shell: Arc<Shell>,
     limits: Arc<Limits>,
     serials: Arc<AtomicU64>,
@@ -228,8 +269,14 @@ async fn accept(
             continue;
         }
         let conn = ConnId(serials.fetch_add(1, Ordering::Relaxed));
-        let serving =
-            connection::serve(shell.clone(), limits.clone(), conn, stream, peer, stop.clone());
+        let serving = connection::serve(
+            shell.clone(),
+            limits.clone(),
+            (conn, id),
+            stream,
+            peer,
+            stop.clone(),
+        );
         connections.push(tokio::spawn(serving));
     }
     drop(listener);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
+use broker::{ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reply};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_log::ReadPlan;
@@ -391,7 +391,7 @@ impl<'a> World<'a> {
     fn boot(&mut self) -> Result<(), String> {
         let seed = [self.random.next(), self.random.next(), self.random.next(), 1];
         let dir = PathBuf::from("/data");
-        let mut options = Options::alone(dir, 1, ("sim".into(), 9092), seed);
+        let mut options = Options::alone(dir, 1, Listener::plaintext("sim", 9092), seed);
         // So small that lives begin with snapshots, and behind parts of the log given up.
         let small = [
             ("metadata.log.max.record.bytes.between.snapshots", "900"),
@@ -538,7 +538,8 @@ impl<'a> World<'a> {
     fn arrive(&mut self, index: usize, frame: Bytes) -> Result<(), String> {
         self.note(|| format!("request of client {index}"), 3 << 32 | frame.len() as u64);
         let connection = &mut self.connections[index];
-        let event = broker::connection::read(connection.conn, connection.serial, frame)?;
+        let event =
+            broker::connection::read(connection.conn, ListenerId(0), connection.serial, frame)?;
         connection.serial += 1;
         self.give(event)
     }

@@ -1,6 +1,6 @@
 //! Messages in every version, typed and as JSON; metadata records; whole request frames.
 
-use broker::{ConnId, api, connection};
+use broker::{ConnId, ListenerId, api, connection};
 use messages::header::request_header_version;
 use messages::schema::{ALL, Message};
 use messages::{Message as _, RequestHeader};
@@ -118,6 +118,6 @@ pub fn make_frame(random: &mut Random) -> Input {
 /// Reads a frame as the connection does.
 pub fn frame(input: &Input) -> Result<(), String> {
     let limit = decoder_limit(input.bytes.len());
-    let read = || connection::read(ConnId(1), 0, input.bytes.clone()).is_ok();
+    let read = || connection::read(ConnId(1), ListenerId(0), 0, input.bytes.clone()).is_ok();
     bounded("connection::read", limit, read).map(|_| ())
 }

@@ -43,7 +43,7 @@ fn handle(
     }
     for broker in node.image.brokers.values() {
         let registration = &broker.registration;
-        let Some(endpoint) = registration.end_points.first() else { continue };
+        let Some(endpoint) = node.endpoint(registration, call.listener) else { continue };
         if broker.is_fenced() && !request.include_fenced_brokers {
             continue;
         }

@@ -55,7 +55,7 @@ fn handle(
             break;
         }
         let end = topic.partitions.len().min(first.saturating_add(room));
-        response.topics.push(describe(topic, first, end));
+        response.topics.push(describe(node, &call, topic, first, end));
         room -= end.saturating_sub(first);
         if end < topic.partitions.len() {
             response.next_cursor = Some(cursor(name, end));
@@ -95,14 +95,19 @@ fn refuse(
     DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() }
 }
 
-fn describe(topic: &TopicImage, first: usize, end: usize) -> DescribeTopicPartitionsResponseTopic {
+fn describe(
+    node: &Node,
+    call: &Call,
+    topic: &TopicImage,
+    first: usize,
+    end: usize,
+) -> DescribeTopicPartitionsResponseTopic {
     let partition = |(index, partition): (usize, &PartitionImage)| {
-        let code =
-            if partition.leader < 0 { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE };
+        let (leader_id, code) = node.leader_for(partition.leader, call.listener, true);
         DescribeTopicPartitionsResponsePartition {
             error_code: code.0,
             partition_index: index as i32,
-            leader_id: partition.leader,
+            leader_id,
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),

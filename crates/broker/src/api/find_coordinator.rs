@@ -14,7 +14,7 @@ use messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use wire::ErrorCode;
 
 use crate::api::{Api, api};
-use crate::event::{Call, Effect, Now};
+use crate::event::{Call, Effect, ListenerId, Now};
 use crate::groups;
 use crate::node::Node;
 
@@ -30,8 +30,9 @@ fn handle(
 ) {
     let single = call.version < 4;
     let keys = if single { vec![request.key] } else { request.coordinator_keys };
+    let kind = (request.key_type, call.listener);
     let found: Vec<Coordinator> =
-        keys.into_iter().map(|key| find(node, key, request.key_type, now, out)).collect();
+        keys.into_iter().map(|key| find(node, key, kind, now, out)).collect();
     let mut response = FindCoordinatorResponse::default();
     if single {
         if let Some(only) = found.into_iter().next() {
@@ -50,7 +51,7 @@ fn handle(
 fn find(
     node: &mut Node,
     key: String,
-    key_type: i8,
+    (key_type, listener): (i8, ListenerId),
     now: Now,
     out: &mut Vec<Effect>,
 ) -> Coordinator {
@@ -86,7 +87,7 @@ fn find(
     let leader = partition.and_then(|partition| node.image.brokers.get(&partition.leader));
     let endpoint = leader
         .filter(|broker| !broker.is_fenced())
-        .and_then(|broker| Some((broker, broker.registration.end_points.first()?)));
+        .and_then(|broker| Some((broker, node.endpoint(&broker.registration, listener)?)));
     match endpoint {
         Some((broker, endpoint)) => Coordinator {
             key,

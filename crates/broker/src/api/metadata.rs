@@ -10,8 +10,8 @@ use messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use messages::{CreateTopicsRequest, MetadataRequest, MetadataResponse};
-use metadata::TopicImage;
 use metadata::controller::{METADATA_TOPIC, check_name};
+use metadata::{PartitionImage, TopicImage};
 use wire::ErrorCode;
 
 use crate::api::{Api, api};
@@ -30,7 +30,7 @@ fn handle(node: &mut Node, call: Call, request: MetadataRequest, now: Now, out: 
             .values()
             .filter(|broker| !broker.is_fenced())
             .filter_map(|broker| {
-                let endpoint = broker.registration.end_points.first()?;
+                let endpoint = node.endpoint(&broker.registration, call.listener)?;
                 Some(MetadataResponseBroker {
                     node_id: broker.registration.broker_id,
                     host: endpoint.host.clone(),
@@ -48,10 +48,13 @@ fn handle(node: &mut Node, call: Call, request: MetadataRequest, now: Now, out: 
     match &request.topics {
         Some(topics) if call.version > 0 || !topics.is_empty() => {
             for wanted in topics {
-                response.topics.push(one(node, &request, wanted, &mut to_create));
+                response.topics.push(one(node, &call, &request, wanted, &mut to_create));
             }
         }
-        _ => response.topics = node.image.topics.values().map(present).collect(),
+        _ => {
+            let topics = node.image.topics.values();
+            response.topics = topics.map(|topic| present(node, &call, topic)).collect();
+        }
     }
     // Without an authorizer everybody may do everything (KIP-430).
     if request.include_topic_authorized_operations {
@@ -74,6 +77,7 @@ fn handle(node: &mut Node, call: Call, request: MetadataRequest, now: Now, out: 
 
 fn one(
     node: &Node,
+    call: &Call,
     request: &MetadataRequest,
     wanted: &messages::metadata_request::MetadataRequestTopic,
     to_create: &mut Vec<String>,
@@ -87,12 +91,12 @@ fn one(
     };
     let Some(name) = &wanted.name else {
         return match node.image.topics.get(&wanted.topic_id) {
-            Some(topic) => present(topic),
+            Some(topic) => present(node, call, topic),
             None => failed(ErrorCode::UNKNOWN_TOPIC_ID),
         };
     };
     if let Some(topic) = node.image.topic(name) {
-        return present(topic);
+        return present(node, call, topic);
     }
     if check_name(name).is_err() {
         return failed(ErrorCode::INVALID_TOPIC_EXCEPTION);
@@ -103,33 +107,32 @@ fn one(
     failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
 }
 
-fn present(topic: &TopicImage) -> MetadataResponseTopic {
+fn present(node: &Node, call: &Call, topic: &TopicImage) -> MetadataResponseTopic {
+    let partition = |(index, partition): (usize, &PartitionImage)| {
+        let (leader_id, code) =
+            node.leader_for(partition.leader, call.listener, call.version >= NAMES_LISTENERS);
+        MetadataResponsePartition {
+            error_code: code.0,
+            partition_index: index as i32,
+            leader_id,
+            leader_epoch: partition.leader_epoch,
+            replica_nodes: partition.replicas.clone(),
+            isr_nodes: partition.isr.clone(),
+            offline_replicas: Vec::new(),
+            ..Default::default()
+        }
+    };
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
         is_internal: is_internal(&topic.name),
-        partitions: topic
-            .partitions
-            .iter()
-            .enumerate()
-            .map(|(index, partition)| MetadataResponsePartition {
-                error_code: if partition.leader < 0 {
-                    ErrorCode::LEADER_NOT_AVAILABLE.0
-                } else {
-                    ErrorCode::NONE.0
-                },
-                partition_index: index as i32,
-                leader_id: partition.leader,
-                leader_epoch: partition.leader_epoch,
-                replica_nodes: partition.replicas.clone(),
-                isr_nodes: partition.isr.clone(),
-                offline_replicas: Vec::new(),
-                ..Default::default()
-            })
-            .collect(),
+        partitions: topic.partitions.iter().enumerate().map(partition).collect(),
         ..Default::default()
     }
 }
+
+/// From here on a partition without the client's listener is told apart from one without leader.
+const NAMES_LISTENERS: i16 = 6;
 
 /// Topics of Apache Kafka's own: clients may not write to them.
 pub fn is_internal(name: &str) -> bool {

@@ -15,7 +15,7 @@ use wire::files::{OffsetEntry, parse_offsets, render_offsets};
 
 use crate::event::{Effect, Now};
 use crate::metadata_log::{MetadataLog, OnCommit};
-use crate::node::{Node, NodeConfig};
+use crate::node::{Listener, Node, NodeConfig};
 use crate::rng::Rng;
 use crate::upkeep::RECOVERY_POINTS;
 
@@ -34,8 +34,8 @@ pub struct Options {
     pub metadata_dir: PathBuf,
     /// `node.id`.
     pub node_id: i32,
-    /// What clients are told to connect to.
-    pub advertised: (String, u16),
+    /// Where clients come in.
+    pub listeners: Vec<Listener>,
     /// The controller listener, if there is one: name, host, port.
     pub controller: Option<(String, String, u16)>,
     /// Broker keys that were set, checked.
@@ -48,12 +48,12 @@ pub struct Options {
 
 impl Options {
     /// A node of its own in one directory, which is formatted if it is empty.
-    pub fn alone(dir: PathBuf, node_id: i32, advertised: (String, u16), seed: [u64; 4]) -> Self {
+    pub fn alone(dir: PathBuf, node_id: i32, listener: Listener, seed: [u64; 4]) -> Self {
         Self {
             log_dirs: vec![dir.clone()],
             metadata_dir: dir,
             node_id,
-            advertised,
+            listeners: vec![listener],
             controller: None,
             file: ALONE.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
             format: true,
@@ -128,7 +128,7 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
         cluster_id: identity.cluster_id,
         log_dirs: identity.log_dirs,
         metadata_dir: identity.metadata_dir,
-        advertised: options.advertised.clone(),
+        listeners: options.listeners.clone(),
         controller: options.controller.clone(),
         file: options.file.clone(),
         session_slots: 1000,
@@ -255,8 +255,9 @@ fn format_alone(
     rng: &mut Rng,
     now: Now,
 ) -> Result<(), StartError> {
-    let (host, port) = options.advertised.clone();
-    let standalone = options.controller.clone().or(Some(("CONTROLLER".into(), host, port)));
+    let told = options.listeners.iter().find_map(|listener| listener.advertised.clone());
+    let told = told.map(|(host, port)| ("CONTROLLER".to_owned(), host, port));
+    let standalone = options.controller.clone().or(told);
     let mut dirs = options.log_dirs.clone();
     if !dirs.contains(&options.metadata_dir) {
         dirs.push(options.metadata_dir.clone());

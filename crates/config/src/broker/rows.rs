@@ -381,7 +381,7 @@ pub const ROWS: &[Row] = table! {
     "initial.broker.registration.timeout.ms": Int(MIN_INT, MAX_INT), Some("60000"), ReadOnly,
         NoEffect("one node registers with itself"),
         "How long a starting broker waits for the controller to accept it.";
-    "inter.broker.listener.name": Text, None, ReadOnly, NoEffect("one node talks to no other"),
+    "inter.broker.listener.name": Text, None, ReadOnly, NoEffect("checked, but one node talks to no other"),
         "Name of the listener that brokers use among themselves.";
     "internal.metadata.delete.delay.millis": Long(MIN, MAX), Some("60000"), ReadOnly internal,
         NoEffect("old metadata files are removed at once"),
