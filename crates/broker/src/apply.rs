@@ -23,6 +23,7 @@ use wire::{ErrorCode, Uuid};
 use crate::event::{Effect, Lane, Now};
 use crate::groups;
 use crate::metadata_log::OnCommit;
+use crate::metrics::Traffic;
 use crate::node::{LogDir, Node, TRASH_LANE, submit};
 use crate::partition::{Partition, log_config};
 
@@ -210,6 +211,7 @@ impl Node {
             config,
             log,
             high_watermark: 0,
+            traffic: Traffic::default(),
             offline: false,
             produces: VecDeque::new(),
             fetches: Vec::new(),

@@ -21,6 +21,7 @@ pub mod connection;
 pub mod event;
 pub mod groups;
 pub mod metadata_log;
+pub mod metrics;
 pub mod node;
 pub mod partition;
 pub mod reply;

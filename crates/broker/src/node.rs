@@ -19,6 +19,7 @@ use crate::apply::Removals;
 use crate::event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
+use crate::metrics::Counters;
 use crate::partition::{Partition, validate_config};
 use crate::reply::{Body, Encode, Reply};
 use crate::rng::Rng;
@@ -134,6 +135,8 @@ pub struct Node {
     pub log_levels: BTreeMap<String, String>,
     /// Partitions on their way out of the file system.
     pub(crate) removals: Removals,
+    /// What it counted since it started.
+    pub counters: Counters,
     /// Fetch sessions.
     pub sessions: Sessions,
     /// Groups whose coordinator this node is.
@@ -189,6 +192,7 @@ impl Node {
             fetch_max_bytes: 0,
             log_levels: BTreeMap::from([("root".to_owned(), "INFO".to_owned())]),
             removals: Removals::default(),
+            counters: Counters::default(),
             rng,
             files,
             broker_epoch: -1,
@@ -492,6 +496,20 @@ impl Node {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<(AppendInfo, i64), (ErrorCode, Option<String>)> {
+        let appended = self.append_to(lane, records, acks, zstd_allowed, now, out);
+        self.counters.appended(appended.as_ref().err().map(|(code, _)| *code));
+        appended
+    }
+
+    fn append_to(
+        &mut self,
+        lane: Lane,
+        records: Bytes,
+        acks: i16,
+        zstd_allowed: bool,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(AppendInfo, i64), (ErrorCode, Option<String>)> {
         let partition =
             self.partitions.get_mut(&lane).ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
         if partition.offline {
@@ -509,6 +527,7 @@ impl Node {
             // No transaction can be open before transactions are built.
             return Err((ErrorCode::INVALID_TXN_STATE, None));
         }
+        let bytes = validated.header().size_in_bytes() as u64;
         let mut submissions = Vec::new();
         let info = partition
             .log
@@ -521,6 +540,13 @@ impl Node {
             )
             .map_err(refused)?;
         submit(lane, submissions, out);
+        if !info.duplicate {
+            let messages = (info.last_offset - info.first_offset + 1).max(0) as u64;
+            for traffic in [&mut partition.traffic, &mut self.counters.traffic] {
+                traffic.messages_in += messages;
+                traffic.bytes_in += bytes;
+            }
+        }
         let wait_for = info.last_offset + 1;
         Ok((info, wait_for))
     }

@@ -14,6 +14,8 @@ use wire::batch::TimestampType;
 use wire::compress::Compression;
 use wire::{ErrorCode, Uuid};
 
+use crate::metrics::Traffic;
+
 /// A partition.
 #[derive(Debug)]
 pub struct Partition {
@@ -31,6 +33,8 @@ pub struct Partition {
     pub log: Log,
     /// What consumers may see ends here, exclusive.
     pub high_watermark: i64,
+    /// What went in and out.
+    pub traffic: Traffic,
     /// Its disk failed; nothing is served from it any more.
     pub offline: bool,
     /// Produces waiting for the high watermark: the mark, and which one. In rising order, because

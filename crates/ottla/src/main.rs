@@ -1,11 +1,12 @@
 //! The binary: without a verb it is a working node on this machine.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use config::file::{self, Problem, Setting};
-use server::{Listen, Listener, Running, Settings};
+use server::{Listen, Listener, Running, Settings, log_line};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -95,6 +96,9 @@ fn parse(args: Vec<String>) -> Result<Command, Refusal> {
                     listener.listen = Listen::Loopback { port, may_move: false };
                 }
             }
+            "--admin" | "--log-level" | "--log-format" => {
+                shared_flag(&flag, &value()?, &mut settings.admin)?;
+            }
             "--version" | "-V" => {
                 return Ok(Command::Print(format!(
                     "ottla {} ({})",
@@ -116,11 +120,48 @@ fn split_flag(arg: String) -> (String, Option<String>) {
     }
 }
 
+/// A flag that bare `ottla` and `start` both have.
+fn shared_flag(
+    flag: &str,
+    value: &str,
+    admin: &mut Option<(SocketAddr, bool)>,
+) -> Result<(), String> {
+    match flag {
+        "--admin" if value == "none" => *admin = None,
+        "--admin" => {
+            let at = value.parse().map_err(|_| {
+                format!("--admin {value}: expected an address and a port, 127.0.0.1:9644, or none")
+            })?;
+            *admin = Some((at, false));
+        }
+        "--log-format" => match value {
+            "text" => log_line::set_json(false),
+            "json" => log_line::set_json(true),
+            _ => return Err(format!("--log-format {value}: expected text or json")),
+        },
+        _ => set_log_level("--log-level", value)?,
+    }
+    Ok(())
+}
+
+fn set_log_level(name: &str, level: &str) -> Result<(), String> {
+    let known = log_line::LEVELS.iter().find(|known| known.eq_ignore_ascii_case(level));
+    let known = known.ok_or_else(|| {
+        let all = log_line::LEVELS.join(", ").to_ascii_lowercase();
+        format!("{name} {level}: expected one of {all}")
+    })?;
+    log_line::set_level(known);
+    Ok(())
+}
+
 /// `start --config FILE [--override KEY=VALUE]...`, with `KAFKA_*` variables between the two.
 fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
     let one = |problem: Problem| Refusal::Configuration(vec![problem]);
     let mut from_file = Vec::new();
+    let default = SocketAddr::from(([127, 0, 0, 1], server::ADMIN_PORT));
+    let mut admin = Some((default, true));
     let mut overrides: Vec<Setting> = Vec::new();
+    let mut level_given = false;
     let mut args = args;
     while let Some(arg) = args.next() {
         let (flag, inline) = split_flag(arg);
@@ -135,10 +176,26 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
                 })?;
                 from_file.extend(file::read(&path, &content).map_err(one)?);
             }
+            "--admin" | "--log-level" | "--log-format" => {
+                level_given |= flag == "--log-level";
+                shared_flag(&flag, &value()?, &mut admin).map_err(Refusal::Usage)?;
+            }
             "--override" => overrides.push(file::read_override(&value()?).map_err(one)?),
             "--help" | "-h" => return Ok(Command::Print(HELP.to_owned())),
             other => return Err(format!("unknown argument {other}\n\n{HELP}").into()),
         }
+    }
+    // Of the variables of Apache Kafka's container image that are no keys, this one is heeded.
+    if let Ok(level) = std::env::var("KAFKA_LOG4J_ROOT_LOGLEVEL")
+        && !level_given
+    {
+        // The two words of log4j that are no level.
+        let level = match level.to_ascii_uppercase().as_str() {
+            "ALL" => "TRACE".to_owned(),
+            "OFF" => "FATAL".to_owned(),
+            _ => level,
+        };
+        set_log_level("KAFKA_LOG4J_ROOT_LOGLEVEL", &level).map_err(Refusal::Usage)?;
     }
     let variables: Vec<Setting> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -167,6 +224,7 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
         node_id: plan.node_id,
         listeners: listeners.collect(),
         controller: plan.controller.map(|at| (at.name, at.host, at.port)),
+        admin,
         file: plan.values,
         format: false,
     };
@@ -233,6 +291,9 @@ fn greet(running: &Running, listeners: &[Listener], data: &str) {
         }
     }
     println!("  data       {data} (survives exit; every acknowledged record is on disk)");
+    if let Some(admin) = running.admin {
+        println!("  health     http://{admin}/healthz, numbers for Prometheus at /metrics");
+    }
     if running.report.recovered {
         println!("  recovered  the last run was not stopped in order");
     }
@@ -255,10 +316,14 @@ usage: ottla [--data DIR] [--port PORT]
 Without a verb: serves one node for this machine. With start: serves what Apache Kafka's
 configuration FILE says, on directories formatted by kafka-storage; variables KAFKA_* count, too.
 
-  --data DIR    where its data is (./ottla-data); formatted if empty or absent
-  --port PORT   listen here and nowhere else (9092, or another port if that is taken)
-  --version     print the version and the commit
-  --help        print this";
+  --data DIR           where its data is (./ottla-data); formatted if empty or absent
+  --port PORT          listen here and nowhere else (9092, or another port if that is taken)
+  --admin ADDRESS      /healthz and /metrics (127.0.0.1:9644, or another port if that is taken);
+                       none for no such port
+  --log-level LEVEL    trace, debug, info, warn, error or fatal (info)
+  --log-format FORMAT  text or json (text)
+  --version            print the version and the commit
+  --help               print this";
 
 const DEFAULT_PORT: u16 = 9092;
 /// A wrong command line.

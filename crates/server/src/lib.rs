@@ -9,6 +9,7 @@
 //! - I4: memory held for the bytes of requests is bounded over all connections
 //!   ([`connection::Limits`]). Answers are not charged yet.
 
+pub mod admin;
 pub mod connection;
 pub mod disk;
 pub mod lock;
@@ -16,4 +17,4 @@ pub mod log_line;
 pub mod serve;
 pub mod shell;
 
-pub use serve::{Listen, Listener, Running, ServeError, Settings, entropy, start};
+pub use serve::{ADMIN_PORT, Listen, Listener, Running, ServeError, Settings, entropy, start};

@@ -14,8 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin;
 use crate::connection::{self, Limits};
 use crate::lock::{self, DirLock};
+use crate::log_line;
 use crate::shell::Shell;
 
 /// What to serve, and where.
@@ -31,6 +33,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// The controller listener, if one is configured: name, host, port.
     pub controller: Option<(String, String, u16)>,
+    /// Where probes and scrapers come in, and whether another port will do; nowhere if `None`.
+    pub admin: Option<(SocketAddr, bool)>,
     /// Broker keys that were set, checked.
     pub file: BTreeMap<String, String>,
     /// Empty directories are formatted, as a cluster of their own.
@@ -78,6 +82,7 @@ impl Settings {
                 advertised: Some(("localhost".to_owned(), 0)),
             }],
             controller: None,
+            admin: Some((SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT)), true)),
             file: startup::ALONE.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
             format: true,
         }
@@ -102,6 +107,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where each listener listens, in the order of the settings, on every address it has.
     pub listening: Vec<(String, Vec<SocketAddr>)>,
+    /// Where probes and scrapers come in.
+    pub admin: Option<SocketAddr>,
     /// `cluster.id`.
     pub cluster_id: String,
     /// What was found at the start.
@@ -151,6 +158,13 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     }
     let address = listening.first().and_then(|(_, addresses)| addresses.first().copied());
     let address = address.ok_or_else(|| ServeError("no listener".to_owned()))?;
+    let admin = match settings.admin {
+        Some((at, may_move)) => {
+            let bound = admin::bind(at, may_move).await;
+            Some(bound.map_err(|error| ServeError(format!("admin port {at}: {error}")))?)
+        }
+        None => None,
+    };
     let disk = Arc::new(OsDisk::new());
     let seed = entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?;
     let options = Options {
@@ -165,8 +179,10 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Now { wall_ms: wall.as_millis() as i64, steady_ms: 0 };
-    let (node, report) =
+    let (mut node, report) =
         startup::open(&*disk, &options, now).map_err(|error| ServeError(error.0))?;
+    // What is described as the level is the one that holds.
+    node.log_levels.insert("root".to_owned(), log_line::level().to_owned());
     let cluster_id = node.config.cluster_id.clone();
     let limits = Arc::new(Limits::new(&node));
     let shell = Shell::new(node, disk).map_err(|error| ServeError(error.to_string()))?;
@@ -182,8 +198,15 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
             stopped.clone(),
         )));
     }
+    let admin = admin.map(|listener| {
+        let at = listener.local_addr().ok();
+        tasks.push(tokio::spawn(admin::serve(listener, shell.clone(), stopped.clone())));
+        at
+    });
+    let admin = admin.flatten();
     Ok(Running {
         address,
+        admin,
         listening,
         cluster_id,
         report,
@@ -361,5 +384,7 @@ pub fn entropy() -> std::io::Result<[u64; 4]> {
     Ok(seed)
 }
 
+/// Where `/healthz` and `/metrics` are looked for.
+pub const ADMIN_PORT: u16 = 9644;
 /// How long the end of connections and of disk operations is waited for.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use broker::metrics::Sample;
 use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
 use ottla_log::disk::{Completion, Disk, Submission};
 use tokio::sync::{Notify, mpsc};
@@ -120,6 +121,14 @@ impl Shell {
     /// True once the node must not be used any more.
     pub fn is_halted(&self) -> bool {
         self.is_halted.load(Ordering::Acquire)
+    }
+
+    /// What the node counts; `None` once it is gone.
+    pub fn sample(&self) -> Option<Sample> {
+        let sample = lock(&self.node).as_ref().map(Sample::of);
+        // Whoever met a held node left its event to its holder.
+        self.pump();
+        sample
     }
 
     /// Disk operations under way.

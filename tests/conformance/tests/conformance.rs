@@ -5,6 +5,7 @@ mod admin;
 mod datadir;
 mod groups;
 mod hostile;
+mod operate;
 
 use std::fs::{self, File};
 use std::io::Read;

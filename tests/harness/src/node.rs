@@ -17,6 +17,7 @@ pub struct Node {
     directory: PathBuf,
     port: u16,
     program: Program,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -37,7 +38,16 @@ impl Node {
     /// # Panics
     /// If it doesn't accept before the deadline; with what it logged.
     pub fn start(directory: &Path) -> Self {
-        Self::of(directory, free_port(), Program::Bare)
+        Self::of(directory, free_port(), Program::Bare, &[])
+    }
+
+    /// As [`Self::start`], in a directory that is made, with more arguments.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn with(directory: &Path, arguments: &[&str]) -> Self {
+        fs::create_dir_all(directory).expect("a directory for the node");
+        Self::of(directory, free_port(), Program::Bare, arguments)
     }
 
     /// Starts `ottla` on `directory/server.properties`, which says that it listens on `port`.
@@ -45,7 +55,7 @@ impl Node {
     /// # Panics
     /// As [`Self::start`].
     pub fn configured(directory: &Path, port: u16) -> Self {
-        Self::of(directory, port, Program::Configured)
+        Self::of(directory, port, Program::Configured, &[])
     }
 
     /// Starts Apache Kafka 4.4.0 on `directory/server.properties`, which says that it listens on
@@ -54,12 +64,13 @@ impl Node {
     /// # Panics
     /// As [`Self::start`].
     pub fn apache(directory: &Path, port: u16) -> Self {
-        Self::of(directory, port, Program::Apache)
+        Self::of(directory, port, Program::Apache, &[])
     }
 
-    fn of(directory: &Path, port: u16, program: Program) -> Self {
+    fn of(directory: &Path, port: u16, program: Program, arguments: &[&str]) -> Self {
         let directory = directory.to_owned();
-        let mut node = Self { directory, port, program, child: None };
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut node = Self { directory, port, program, arguments, child: None };
         node.launch();
         node
     }
@@ -185,7 +196,7 @@ impl Node {
             }
             Program::Bare => {
                 let mut command = Command::new(binary());
-                command.arg("--data").arg(data).arg("--port").arg(port);
+                command.arg("--data").arg(data).arg("--port").arg(port).args(&self.arguments);
                 command.current_dir(&self.directory);
                 command
             }

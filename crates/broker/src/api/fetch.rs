@@ -168,6 +168,7 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         // Partitions that the limit leaves out keep their turn, or those before them would be
         // first for ever.
         let has_data = room > 0 && matches!(view.shown, Shown::Records(_));
+        count(node, &view, room);
         room = room.saturating_sub(view.available);
         told.push((topic.clone(), *index, view.high_watermark, view.log_start, has_data));
         let mut answer = PartitionData {
@@ -207,6 +208,20 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
     node.sessions.told(pending.scope.session, &told);
     let body = Body::Fetch(Box::new(FetchReply { response, plans, max_bytes }));
     out.push(Effect::Reply(Reply { call: pending.call, body }));
+}
+
+fn count(node: &mut Node, view: &View, room: usize) {
+    node.counters.read(match view.shown {
+        Shown::Error(code) => Some(code),
+        _ => None,
+    });
+    if room > 0
+        && let Some(partition) = view.lane.and_then(|lane| node.partitions.get_mut(&lane))
+    {
+        let bytes = view.available.min(room) as u64;
+        partition.traffic.bytes_out += bytes;
+        node.counters.traffic.bytes_out += bytes;
+    }
 }
 
 /// The transactions whose records a reader of committed data has to leave out. Those beyond what it

@@ -14,6 +14,7 @@ use wire::files::parse_partition_metadata;
 use super::directories::METADATA_DIR;
 use super::{Report, StartError, drive, drive_node, note_cut, read_offsets};
 use crate::event::Now;
+use crate::metrics::Traffic;
 use crate::node::{LogDir, Node};
 use crate::partition::{Partition, log_config};
 use crate::upkeep::{LOG_STARTS, RECOVERY_POINTS};
@@ -119,6 +120,7 @@ fn open_topic(
             config: config.clone(),
             log,
             high_watermark,
+            traffic: Traffic::default(),
             offline: false,
             produces: VecDeque::new(),
             fetches: Vec::new(),

@@ -1,0 +1,287 @@
+//! What the node counts, under the names that Apache Kafka's numbers have in Prometheus (by the
+//! rules that Strimzi ships).
+//!
+//! Owns: the list of metrics ([`METRICS`]) and their text. A metric is one row here; what it shows
+//! is counted where it happens, in [`Counters`] and [`Traffic`].
+//!
+//! Invariants:
+//! - I1: counters only rise while the process lives; those of a topic go with its partitions.
+//! - I2: nothing is counted per record.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use wire::ErrorCode;
+
+use crate::node::Node;
+
+/// What a partition took in and gave out since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Records appended.
+    pub messages_in: u64,
+    /// Bytes of the batches appended.
+    pub bytes_in: u64,
+    /// Bytes read for consumers, as planned: what a connection could not send any more is counted.
+    pub bytes_out: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, more: Self) {
+        self.messages_in += more.messages_in;
+        self.bytes_in += more.bytes_in;
+        self.bytes_out += more.bytes_out;
+    }
+}
+
+/// What the node counts over all partitions, those that are gone included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// In and out.
+    pub traffic: Traffic,
+    /// Partitions that produce requests named.
+    pub produced: u64,
+    /// Of these, those that failed for reasons which are not the client's.
+    pub produce_failed: u64,
+    /// Partitions that fetch requests read.
+    pub fetched: u64,
+    /// Of these, those that failed for reasons which are not the client's.
+    pub fetch_failed: u64,
+}
+
+impl Counters {
+    /// An append ended with this error, or none.
+    pub fn appended(&mut self, error: Option<ErrorCode>) {
+        self.produced += 1;
+        self.produce_failed += u64::from(error.is_some_and(|code| !is_ordinary(code)));
+    }
+
+    /// A partition was read with this error, or none.
+    pub fn read(&mut self, error: Option<ErrorCode>) {
+        self.fetched += 1;
+        self.fetch_failed += u64::from(error.is_some_and(|code| !is_ordinary(code)));
+    }
+}
+
+/// What Apache Kafka, too, does not count as a failure: stale clients and bad requests.
+fn is_ordinary(code: ErrorCode) -> bool {
+    [
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ErrorCode::FENCED_LEADER_EPOCH,
+        ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ErrorCode::OFFSET_OUT_OF_RANGE,
+        ErrorCode::MESSAGE_TOO_LARGE,
+        ErrorCode::RECORD_LIST_TOO_LARGE,
+        ErrorCode::CORRUPT_MESSAGE,
+        ErrorCode::KAFKA_STORAGE_ERROR,
+    ]
+    .contains(&code)
+}
+
+/// One metric.
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says, for the scraper's HELP line.
+    pub help: &'static str,
+    /// Where its value comes from.
+    source: Source,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    /// A counter of the node.
+    Total(fn(&Sample) -> u64),
+    /// A counter of the node and, by topic, of its partitions.
+    ByTopic(fn(&Traffic) -> u64),
+    /// What is so now.
+    Gauge(fn(&Sample) -> u64),
+}
+
+/// The metrics, in the order they are written.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "kafka_server_brokertopicmetrics_messagesin_total",
+        help: "Records appended",
+        source: Source::ByTopic(|traffic| traffic.messages_in),
+    },
+    Metric {
+        name: "kafka_server_brokertopicmetrics_bytesin_total",
+        help: "Bytes of record batches appended",
+        source: Source::ByTopic(|traffic| traffic.bytes_in),
+    },
+    Metric {
+        name: "kafka_server_brokertopicmetrics_bytesout_total",
+        help: "Bytes of record batches read for consumers",
+        source: Source::ByTopic(|traffic| traffic.bytes_out),
+    },
+    Metric {
+        name: "kafka_server_brokertopicmetrics_totalproducerequests_total",
+        help: "Partitions named by produce requests",
+        source: Source::Total(|sample| sample.counters.produced),
+    },
+    Metric {
+        name: "kafka_server_brokertopicmetrics_failedproducerequests_total",
+        help: "Partitions that produce requests could not append to",
+        source: Source::Total(|sample| sample.counters.produce_failed),
+    },
+    Metric {
+        name: "kafka_server_brokertopicmetrics_totalfetchrequests_total",
+        help: "Partitions read by fetch requests",
+        source: Source::Total(|sample| sample.counters.fetched),
+    },
+    Metric {
+        name: "kafka_server_brokertopicmetrics_failedfetchrequests_total",
+        help: "Partitions that fetch requests could not read",
+        source: Source::Total(|sample| sample.counters.fetch_failed),
+    },
+    Metric {
+        name: "kafka_server_replicamanager_partitioncount",
+        help: "Partitions with a replica here",
+        source: Source::Gauge(|sample| sample.partitions),
+    },
+    Metric {
+        name: "kafka_server_replicamanager_leadercount",
+        help: "Partitions led from here",
+        source: Source::Gauge(|sample| sample.partitions - sample.offline),
+    },
+    Metric {
+        name: "kafka_server_replicamanager_underreplicatedpartitions",
+        help: "Partitions led from here with replicas out of sync",
+        source: Source::Gauge(|sample| sample.under_replicated),
+    },
+    Metric {
+        name: "kafka_server_replicamanager_underminisrpartitioncount",
+        help: "Partitions led from here with fewer replicas in sync than min.insync.replicas",
+        source: Source::Gauge(|sample| sample.under_min_isr),
+    },
+    Metric {
+        name: "kafka_server_replicamanager_offlinereplicacount",
+        help: "Replicas here whose disk failed",
+        source: Source::Gauge(|sample| sample.offline),
+    },
+    Metric {
+        name: "kafka_log_logmanager_offlinelogdirectorycount",
+        help: "Log directories in which a disk failed",
+        source: Source::Gauge(|sample| sample.offline_dirs),
+    },
+    Metric {
+        name: "kafka_controller_kafkacontroller_activecontrollercount",
+        help: "1 on the active controller",
+        source: Source::Gauge(|_| 1),
+    },
+    Metric {
+        name: "kafka_controller_kafkacontroller_offlinepartitionscount",
+        help: "Partitions without a leader",
+        source: Source::Gauge(|sample| sample.leaderless),
+    },
+    Metric {
+        name: "kafka_controller_kafkacontroller_globaltopiccount",
+        help: "Topics of the cluster",
+        source: Source::Gauge(|sample| sample.global_topics),
+    },
+    Metric {
+        name: "kafka_controller_kafkacontroller_globalpartitioncount",
+        help: "Partitions of the cluster",
+        source: Source::Gauge(|sample| sample.global_partitions),
+    },
+];
+
+/// The numbers of one moment, apart from the node, so that their text is made without it.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    counters: Counters,
+    topics: BTreeMap<Arc<str>, Traffic>,
+    partitions: u64,
+    offline: u64,
+    offline_dirs: u64,
+    under_replicated: u64,
+    under_min_isr: u64,
+    leaderless: u64,
+    global_topics: u64,
+    global_partitions: u64,
+}
+
+impl Sample {
+    /// Takes the node's numbers.
+    pub fn of(node: &Node) -> Self {
+        let mut sample = Self { counters: node.counters, ..Self::default() };
+        let mut offline_dirs = std::collections::BTreeSet::new();
+        for partition in node.partitions.values() {
+            sample.topics.entry(partition.topic.clone()).or_default().add(partition.traffic);
+            sample.partitions += 1;
+            sample.offline += u64::from(partition.offline);
+            // One replica is all a single node has.
+            sample.under_min_isr += u64::from(partition.config.min_insync_replicas > 1);
+            if partition.offline {
+                offline_dirs.insert(partition.log.path().parent().map(std::path::Path::to_owned));
+            }
+        }
+        sample.offline_dirs = offline_dirs.len() as u64;
+        for topic in node.image.topics.values() {
+            sample.global_topics += 1;
+            sample.global_partitions += topic.partitions.len() as u64;
+            for partition in &topic.partitions {
+                sample.leaderless += u64::from(partition.leader < 0);
+                let own = partition.leader == node.config.node_id;
+                let behind = partition.isr.len() < partition.replicas.len();
+                sample.under_replicated += u64::from(own && behind);
+            }
+        }
+        sample
+    }
+
+    /// The text that Prometheus scrapes (exposition format 0.0.4).
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for metric in METRICS {
+            let kind = if matches!(metric.source, Source::Gauge(_)) { "gauge" } else { "counter" };
+            let _ = writeln!(text, "# HELP {} {}", metric.name, metric.help);
+            let _ = writeln!(text, "# TYPE {} {kind}", metric.name);
+            let total = match metric.source {
+                Source::Total(value) | Source::Gauge(value) => value(self),
+                Source::ByTopic(value) => value(&self.counters.traffic),
+            };
+            let _ = writeln!(text, "{} {total}", metric.name);
+            if let Source::ByTopic(value) = metric.source {
+                // A topic's name has no character that a label would have to escape.
+                for (topic, traffic) in &self.topics {
+                    let value = value(traffic);
+                    let _ = writeln!(text, "{}{{topic=\"{topic}\"}} {value}", metric.name);
+                }
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_each_metric_once_with_its_topics() {
+        let traffic = Traffic { messages_in: 3, bytes_in: 210, bytes_out: 70 };
+        let mut sample = Sample::default();
+        sample.counters.traffic = traffic;
+        sample.counters.appended(Some(ErrorCode::MESSAGE_TOO_LARGE));
+        sample.counters.appended(Some(ErrorCode::NOT_ENOUGH_REPLICAS));
+        sample.topics.insert("letters".into(), traffic);
+        let text = sample.text();
+        for metric in METRICS {
+            let types = format!("# TYPE {} ", metric.name);
+            assert_eq!(text.matches(&types).count(), 1, "{}", metric.name);
+        }
+        for line in [
+            "kafka_server_brokertopicmetrics_messagesin_total 3\n",
+            "kafka_server_brokertopicmetrics_bytesin_total{topic=\"letters\"} 210\n",
+            "kafka_server_brokertopicmetrics_totalproducerequests_total 2\n",
+            "kafka_server_brokertopicmetrics_failedproducerequests_total 1\n",
+        ] {
+            assert!(text.contains(line), "{line} not in\n{text}");
+        }
+    }
+}

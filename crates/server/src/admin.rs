@@ -1,0 +1,121 @@
+//! The admin port: whether the node serves, and what it counts, for probes and scrapers.
+//!
+//! `GET /healthz` (also `/livez`, `/readyz`, `/v1/status/ready`) says 200 while the node serves and
+//! 503 when it does not any more; `GET /metrics` (also `/public_metrics`) is Prometheus' text.
+//!
+//! Invariants:
+//! - I1: a peer gets one answer a connection, within [`PATIENCE`], and no more memory than
+//!   [`HEAD_MAX`]; at most [`PEERS_MAX`] are served at a time.
+//! - I2: nothing here changes the node: the port is not guarded.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::shell::Shell;
+
+/// Serves until the node stops.
+pub async fn serve(listener: TcpListener, shell: Arc<Shell>, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(PEERS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: wait for some to come back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        // Over the limit a connection is closed at once: a scraper comes again.
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let shell = shell.clone();
+        tokio::spawn(async move {
+            let _ = timeout(PATIENCE, converse(stream, &shell)).await;
+            drop(place);
+        });
+    }
+}
+
+/// Listens on `wanted`, or on any port beside it if that one is taken and `may_move`.
+///
+/// # Errors
+/// The address can't be listened on.
+pub async fn bind(wanted: SocketAddr, may_move: bool) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(wanted).await {
+        Err(error) if may_move && error.kind() == std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::new(wanted.ip(), 0)).await
+        }
+        bound => bound,
+    }
+}
+
+async fn converse(mut stream: TcpStream, shell: &Shell) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        let room = HEAD_MAX.saturating_sub(head.len());
+        if (&mut stream).take(room as u64).read_buf(&mut head).await? == 0 {
+            // The head is too large, or the peer gave up half way.
+            break;
+        }
+    }
+    let answer = answer(&head, shell);
+    stream.write_all(&answer).await?;
+    stream.shutdown().await
+}
+
+fn answer(head: &[u8], shell: &Shell) -> Vec<u8> {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split('?').next().unwrap_or_default();
+    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
+    if !is_http || !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        return response("400 Bad Request", TEXT, "not an HTTP/1 request\n", true);
+    }
+    if method != "GET" && method != "HEAD" {
+        return response("405 Method Not Allowed", TEXT, "only GET and HEAD\n", true);
+    }
+    let body = method == "GET";
+    match path {
+        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" if shell.is_halted() => {
+            response("503 Service Unavailable", TEXT, "stopping\n", body)
+        }
+        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" => {
+            response("200 OK", TEXT, "ok\n", body)
+        }
+        "/metrics" | "/public_metrics" => match shell.sample() {
+            Some(sample) => response("200 OK", EXPOSITION, &sample.text(), body),
+            None => response("503 Service Unavailable", TEXT, "stopping\n", body),
+        },
+        _ => response("404 Not Found", TEXT, "there is /healthz and /metrics\n", body),
+    }
+}
+
+fn response(status: &str, kind: &str, text: &str, with_body: bool) -> Vec<u8> {
+    let size = text.len();
+    let mut bytes = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\
+         Connection: close\r\n\r\n"
+    )
+    .into_bytes();
+    if with_body {
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// A request's head, at most.
+const HEAD_MAX: usize = 8 << 10;
+/// Connections served at a time.
+const PEERS_MAX: usize = 32;
+/// How long a conversation may take.
+const PATIENCE: Duration = Duration::from_secs(10);
