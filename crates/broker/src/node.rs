@@ -9,9 +9,9 @@ use messages::{CreateTopicsRequest, CreateTopicsResponse, ProduceResponse, Regis
 use metadata::controller::{self, Defaults};
 use metadata::image::{METADATA_VERSION_MAX, METADATA_VERSION_MIN};
 use metadata::{Image, Record};
-use ottla_log::AppendInfo;
 use ottla_log::disk::{Completion, FileIds, Submission};
 use ottla_log::planted::{self, Bug};
+use ottla_log::{AppendError, AppendInfo};
 use wire::{Bytes, ErrorCode, Uuid};
 
 use crate::api::{fetch, init_producer_id};
@@ -519,8 +519,12 @@ impl Node {
         if acks == -1 && partition.config.min_insync_replicas > 1 {
             return Err((ErrorCode::NOT_ENOUGH_REPLICAS, None));
         }
-        let refused =
-            |error: ottla_log::AppendError| (ErrorCode(error.code()), Some(error.to_string()));
+        // Apache Kafka, too, has words only for records that break a rule of their topic.
+        let refused = |error: AppendError| {
+            let of_record =
+                matches!(error, AppendError::KeyMissing | AppendError::InvalidTimestamp(_));
+            (ErrorCode(error.code()), of_record.then(|| error.to_string()))
+        };
         let rules = validate_config(&partition.config, zstd_allowed, now.wall_ms);
         let validated = ottla_log::validate(records, &rules).map_err(refused)?;
         if validated.header().is_transactional() {

@@ -30,6 +30,9 @@ pub enum AppendError {
     /// A batch producers may not send.
     #[error("{0}")]
     InvalidRecord(String),
+    /// A record without a key, which a compacted topic can't keep.
+    #[error("compacted topic cannot accept message without key")]
+    KeyMissing,
     /// Message formats of before record batches.
     #[error("message format v{0} is not supported")]
     UnsupportedForMessageFormat(i8),
@@ -101,7 +104,7 @@ impl AppendError {
             Self::TransactionCoordinatorFenced { .. } => 52,
             Self::Offline(_) => 56,
             Self::UnsupportedCompressionType(_) => 76,
-            Self::InvalidRecord(_) => 87,
+            Self::InvalidRecord(_) | Self::KeyMissing => 87,
             // A replica's own fault; no client sees it.
             Self::OffsetsOutOfOrder { .. } => -1,
         }

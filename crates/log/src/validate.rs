@@ -214,7 +214,7 @@ fn check_keys(batch: &Bytes, config: &ValidateConfig) -> Result<(), AppendError>
     for record in records.map_err(|error| invalid(error.to_string()))? {
         let record = record.map_err(|error| invalid(error.to_string()))?;
         if record.key.is_none() {
-            return Err(invalid("compacted topic cannot accept message without key".into()));
+            return Err(AppendError::KeyMissing);
         }
     }
     Ok(())

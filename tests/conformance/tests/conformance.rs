@@ -6,6 +6,7 @@ mod datadir;
 mod groups;
 mod hostile;
 mod operate;
+mod tools;
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -1,6 +1,6 @@
 //! Foreign programs under a deadline.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -36,13 +36,26 @@ impl Finished {
 /// If it can't be started, or has not ended by the deadline (it is killed then).
 #[track_caller]
 pub fn run(command: &mut Command, deadline: Duration) -> Finished {
+    run_with(command, Vec::new(), deadline)
+}
+
+/// Runs a program to its end with that standard input, and returns what it said.
+///
+/// # Panics
+/// As [`run`].
+#[track_caller]
+pub fn run_with(command: &mut Command, input: Vec<u8>, deadline: Duration) -> Finished {
     let until = Instant::now() + deadline;
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends before it has read all is no failure of ours.
+        thread::spawn(move || drop(stdin.write_all(&input)));
+    }
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let late = |child: &mut Child| -> ! {

@@ -4,6 +4,8 @@
 //! message or version that we lack fails here.
 #![allow(clippy::print_stdout, reason = "the counts belong into the test's output")]
 
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;

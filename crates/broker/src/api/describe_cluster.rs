@@ -38,6 +38,8 @@ fn handle(
         };
         response.error_code = code.0;
         response.error_message = Some(text);
+        response.cluster_id = String::new();
+        response.controller_id = -1;
         node.answer(call, response, out);
         return;
     }

@@ -11,6 +11,7 @@ use metadata::controller::check_name;
 use metadata::image::resource;
 use wire::ErrorCode;
 
+use crate::api::find_coordinator::MALFORMED;
 use crate::api::{Api, api};
 use crate::event::{Call, Effect, Now};
 use crate::node::Node;
@@ -27,6 +28,8 @@ fn handle(
 ) {
     let mut response = DescribeConfigsResponse::default();
     let mut entries = 0;
+    // A type that does not exist fails the request as a whole.
+    let malformed = request.resources.iter().any(|wanted| !KNOWN.contains(&wanted.resource_type));
     for wanted in &request.resources {
         let mut result = DescribeConfigsResult {
             resource_type: wanted.resource_type,
@@ -34,7 +37,9 @@ fn handle(
             error_message: Some(String::new()),
             ..Default::default()
         };
-        let described = if entries > ENTRIES_MAX {
+        let described = if malformed {
+            Err((ErrorCode::INVALID_REQUEST, MALFORMED.to_owned()))
+        } else if entries > ENTRIES_MAX {
             let text = format!("More than {ENTRIES_MAX} entries are asked for at once.");
             Err((ErrorCode::INVALID_REQUEST, text))
         } else {
@@ -51,7 +56,10 @@ fn handle(
                         config.synonyms.clear();
                     }
                     if !request.include_documentation || call.version < 3 {
-                        config.documentation = (call.version < 3).then(String::new);
+                        // A logger has no documentation to leave out.
+                        let empty =
+                            call.version < 3 || wanted.resource_type == resource::BROKER_LOGGER;
+                        config.documentation = empty.then(String::new);
                     }
                 }
                 entries += configs.len();
@@ -69,6 +77,15 @@ fn handle(
 
 /// Bounds what a small request can make of memory; ten thousand topics have fewer.
 const ENTRIES_MAX: usize = 500_000;
+
+/// The types of resources that can be described.
+const KNOWN: [i8; 5] = [
+    resource::TOPIC,
+    resource::BROKER,
+    resource::BROKER_LOGGER,
+    resource::GROUP,
+    resource::CLIENT_METRICS,
+];
 
 type Found = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
 
@@ -101,12 +118,7 @@ fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Found {
             refuse("Client metrics subscription name must not be empty".into())
         }
         resource::CLIENT_METRICS => Ok(describe_client_metrics(node, name)),
-        _ => refuse(
-            "This most likely occurs because of a request being malformed by the client library \
-             or the message was sent to an incompatible broker. See the broker logs for more \
-             details."
-                .into(),
-        ),
+        _ => refuse(MALFORMED.into()),
     }
 }
 

@@ -22,8 +22,11 @@ fn handle(
     for topic in &request.topics {
         let describe = |index: &i32| {
             let found = describe(node, &topic.name, *index);
+            // Only of a topic that does not exist it says more than the code.
+            let absent = node.image.topic(&topic.name).is_none();
             PartitionResponse {
                 partition_index: *index,
+                error_message: absent.then(|| NOT_HOSTED.to_owned()),
                 error_code: found.as_ref().err().map_or(0, |code| code.0),
                 active_producers: found.unwrap_or_default(),
                 ..Default::default()
@@ -37,6 +40,8 @@ fn handle(
     }
     node.answer(call, response, out);
 }
+
+const NOT_HOSTED: &str = "This server does not host this topic-partition.";
 
 fn describe(node: &Node, topic: &str, index: i32) -> Result<Vec<ProducerState>, ErrorCode> {
     let partition = node.partition(topic, index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;

@@ -79,6 +79,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         error_code: code.0,
         name: Some(name.to_owned()),
         is_internal: is_internal(name),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..Default::default()
     }
 }

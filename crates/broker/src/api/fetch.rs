@@ -198,7 +198,10 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
                 answer.high_watermark = -1;
                 answer.last_stable_offset = -1;
                 answer.log_start_offset = -1;
-                answer.aborted_transactions = None;
+                // Of a partition that it does not have Apache Kafka answers before it asks for any.
+                let unknown = code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                    || code == ErrorCode::UNKNOWN_TOPIC_ID;
+                answer.aborted_transactions = unknown.then(Vec::new);
             }
         }
         if let Some(topic) = response.responses.get_mut(place) {

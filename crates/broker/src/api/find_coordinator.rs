@@ -37,7 +37,10 @@ fn handle(
     if single {
         if let Some(only) = found.into_iter().next() {
             response.error_code = only.error_code;
-            response.error_message = only.error_message.filter(|_| call.version >= 1);
+            // Of what is found these versions say so in a word.
+            let message = only.error_message.filter(|message| !message.is_empty());
+            let message = message.unwrap_or_else(|| "NONE".to_owned());
+            response.error_message = Some(message).filter(|_| call.version >= 1);
             response.node_id = only.node_id;
             response.host = only.host;
             response.port = only.port;
@@ -73,7 +76,7 @@ fn find(
             let code = ErrorCode::INVALID_REQUEST;
             return nowhere(key, code, "Share groups are not available here.");
         }
-        _ => return nowhere(key, ErrorCode::INVALID_REQUEST, "Unknown coordinator type."),
+        _ => return nowhere(key, ErrorCode::INVALID_REQUEST, MALFORMED),
     }
     let unavailable = |key| {
         nowhere(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.")
@@ -100,6 +103,10 @@ fn find(
     }
 }
 
+/// What Apache Kafka says of a request that is not one.
+pub const MALFORMED: &str = "This most likely occurs because of a request being malformed by the \
+                             client library or the message was sent to an incompatible broker. See \
+                             the broker logs for more details.";
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;

@@ -19,10 +19,13 @@ fn handle(node: &mut Node, call: Call, request: JoinGroupRequest, now: Now, out:
     groups::ask(node, call, Request::Join(request), Rest::Nothing, now, out);
 }
 
-/// Before version 7 there is always a protocol name, if only an empty one.
+/// Before version 7 there is always a protocol name, if only an empty one; from then on never an
+/// empty one.
 pub fn shaped(mut answer: JoinGroupResponse, version: i16) -> JoinGroupResponse {
     if version < 7 {
         answer.protocol_name.get_or_insert_default();
+    } else {
+        answer.protocol_name = answer.protocol_name.filter(|name| !name.is_empty());
     }
     answer
 }

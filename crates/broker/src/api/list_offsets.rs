@@ -2,6 +2,8 @@
 //!
 //! What needs no file is answered in the step; a timestamp is looked up by the connection.
 
+use std::collections::BTreeMap;
+
 use messages::list_offsets_request::ListOffsetsPartition;
 use messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use messages::{ListOffsetsRequest, ListOffsetsResponse};
@@ -28,7 +30,25 @@ fn handle(
     for topic in &request.topics {
         let mut answers =
             ListOffsetsTopicResponse { name: topic.name.clone(), ..Default::default() };
+        let mut asked: BTreeMap<i32, usize> = BTreeMap::new();
         for wanted in &topic.partitions {
+            *asked.entry(wanted.partition_index).or_default() += 1;
+        }
+        for wanted in &topic.partitions {
+            // A partition that is asked for twice is refused, once.
+            match asked.get_mut(&wanted.partition_index) {
+                Some(0) => continue,
+                Some(count) if *count > 1 => {
+                    *count = 0;
+                    answers.partitions.push(ListOffsetsPartitionResponse {
+                        partition_index: wanted.partition_index,
+                        error_code: ErrorCode::INVALID_REQUEST.0,
+                        ..Default::default()
+                    });
+                    continue;
+                }
+                _ => {}
+            }
             let mut answer = ListOffsetsPartitionResponse {
                 partition_index: wanted.partition_index,
                 ..Default::default()

@@ -17,5 +17,6 @@ fn handle(
     _now: Now,
     out: &mut Vec<Effect>,
 ) {
-    node.answer(call, ListPartitionReassignmentsResponse::default(), out);
+    let response = ListPartitionReassignmentsResponse { error_message: None, ..Default::default() };
+    node.answer(call, response, out);
 }

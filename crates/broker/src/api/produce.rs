@@ -78,9 +78,7 @@ fn handle(
                     // No transaction can be open; a final error stops the producer at once.
                     Err(Refused(ErrorCode::INVALID_TXN_STATE, None))
                 }
-                Some(_) if let Err(error) = &verdict => {
-                    Err(Refused(ErrorCode(error.code()), Some(error.to_string())))
-                }
+                Some(_) if let Err(error) = &verdict => Err(Refused(ErrorCode(error.code()), None)),
                 Some(name) => append(node, name, data, acks, call.version >= 7, now, out),
             };
             match outcome {
@@ -160,12 +158,11 @@ fn append(
     if !matches!(acks, -1..=1) {
         return Err(Refused(ErrorCode::INVALID_REQUIRED_ACKS, None));
     }
-    if is_internal(topic) {
-        let message = "Cannot append to internal topic";
-        return Err(Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, Some(message.into())));
-    }
     let lane =
         node.lane(topic, data.index).ok_or(Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
+    if is_internal(topic) {
+        return Err(Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, None));
+    }
     let records = data.records.unwrap_or_default();
     node.append(lane, records, acks, zstd_allowed, now, out)
         .map(|(info, wait_for)| Appended {

@@ -63,7 +63,7 @@ impl Groups {
                 group_id: id.clone(),
                 protocol_type: group.protocol_type.clone().unwrap_or_default(),
                 group_state: group.state.name().to_owned(),
-                group_type: "Classic".to_owned(),
+                group_type: "classic".to_owned(),
                 ..Default::default()
             });
         let foreign = self
@@ -79,7 +79,7 @@ impl Groups {
                 group_id: id.clone(),
                 protocol_type: kind.name().to_ascii_lowercase(),
                 group_state: "Empty".to_owned(),
-                group_type: kind.name().to_owned(),
+                group_type: kind.name().to_ascii_lowercase(),
                 ..Default::default()
             });
         ListGroupsResponse { groups: classic.chain(foreign).collect(), ..Default::default() }

@@ -263,7 +263,7 @@ fn groups_of_other_protocols_survive_and_are_not_taken_for_classic_ones() {
     let Answer::List(answer) = world.answer(token) else { panic!() };
     let types: Vec<(&str, &str)> =
         answer.groups.iter().map(|g| (g.group_id.as_str(), g.group_type.as_str())).collect();
-    assert_eq!(types, [("g-consumer", "Consumer"), ("sg1", "Share")]);
+    assert_eq!(types, [("g-consumer", "consumer"), ("sg1", "share")]);
     let token = world.ask_join(9, join("g-consumer", &["range"]));
     let code = world.join_answer(token).error_code;
     assert_eq!(code, ErrorCode::INCONSISTENT_GROUP_PROTOCOL.0);

@@ -54,7 +54,8 @@ pub fn create_topics(
         let result = match outcome {
             Ok(plan) => {
                 granted.insert(collision_form(&topic.name), topic.name.clone());
-                let id = if request.validate_only { Uuid::ZERO } else { ids.next_id() };
+                // What is only validated is told an id, too, which nothing will ever have.
+                let id = ids.next_id();
                 let result = plan.result(topic, id, layers);
                 if !request.validate_only {
                     plan.write(image, topic, id, &mut records);
@@ -239,31 +240,31 @@ fn place(
 
 /// Replicas as the request names them.
 fn manual(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Refusal> {
-    if topic.replication_factor != -1 || topic.num_partitions != -1 {
-        let message = "A manual partition assignment was specified, but the replication factor \
-                       or the number of partitions was set too; both must be -1.";
-        return refusal(ErrorCode::INVALID_REQUEST, message);
+    for (number, what) in [
+        (i32::from(topic.replication_factor), "replication factor"),
+        (topic.num_partitions, "numPartitions"),
+    ] {
+        if number != -1 {
+            let message = format!(
+                "A manual partition assignment was specified, but {what} was not set to -1."
+            );
+            return refusal(ErrorCode::INVALID_REQUEST, message);
+        }
     }
     let refuse = |message: String| refusal(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message);
     let mut by_index: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let mut factor = None;
     for assignment in &topic.assignments {
-        let replicas = assignment.broker_ids.clone();
-        let distinct: BTreeSet<i32> = replicas.iter().copied().collect();
-        if replicas.is_empty() || distinct.len() != replicas.len() {
-            return refuse("A replica list must be non-empty and without duplicates.".into());
-        }
-        if let Some(unknown) = replicas.iter().find(|id| !image.brokers.contains_key(id)) {
-            return refuse(format!(
-                "The manual partition assignment includes broker {unknown}, but no such broker is \
-                 registered."
-            ));
-        }
-        if by_index.insert(assignment.partition_index, replicas).is_some() {
-            let index = assignment.partition_index;
+        let index = assignment.partition_index;
+        if by_index.contains_key(&index) {
             return refuse(format!(
                 "Found multiple manual partition assignments for partition {index}"
             ));
         }
+        let replicas = assignment.broker_ids.clone();
+        let factor = *factor.get_or_insert(replicas.len());
+        check_manual(image, &replicas, index.max(0) as usize, factor)?;
+        by_index.insert(index, replicas);
     }
     if by_index.keys().copied().ne(0..by_index.len() as i32) {
         return refuse("partitions should be a consecutive 0-based integer sequence".into());
@@ -609,7 +610,7 @@ fn spread(
     if factor > usable.len() {
         return refuse(format!(
             "The target replication factor of {factor} cannot be reached because only {} \
-             broker(s) are registered.",
+             broker(s) are registered or some brokers have all their log directories cordoned.",
             usable.len()
         ));
     }
