@@ -13,7 +13,9 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod dump_log;
 pub mod flags;
+mod java;
 pub mod storage;
 
 use std::io::{self, BufRead, Write};
@@ -27,7 +29,7 @@ pub struct Tool {
 }
 
 /// Every tool there is.
-pub const TOOLS: &[&Tool] = &[&storage::TOOL];
+pub const TOOLS: &[&Tool] = &[&dump_log::TOOL, &storage::TOOL];
 
 /// What a tool reads and writes.
 pub struct Io<'a> {
