@@ -156,6 +156,7 @@ const WORDS: &[(ErrorCode, &str)] = &[
         "The request attempted to perform an operation on an invalid topic.",
     ),
     (ErrorCode::INVALID_GROUP_ID, "The group id is invalid."),
+    (ErrorCode::POLICY_VIOLATION, "Request parameters do not satisfy the configured policy."),
     (ErrorCode::UNKNOWN_MEMBER_ID, "The coordinator is not aware of this member."),
     (ErrorCode::TOPIC_ALREADY_EXISTS, "Topic with this name already exists."),
     (ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID."),

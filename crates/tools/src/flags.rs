@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use crate::{Failure, Io};
+use crate::{Failure, Io, java};
 
 /// What follows a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,6 +240,13 @@ impl Parsed {
         self.of(name).flatten()
     }
 
+    /// These flags and their values as they stand on the command line.
+    pub fn in_order(&self, names: &[&str]) -> Vec<(&'static str, Option<&str>)> {
+        let named = |flag: &Flag| flag.names.iter().copied().find(|name| names.contains(name));
+        let given = self.given.iter();
+        given.filter_map(|(flag, value)| Some((named(flag)?, value.as_deref()))).collect()
+    }
+
     /// The values between commas, as joptsimple separates them: nothing is lost but the empty.
     pub fn separated<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         self.values(name).flat_map(|value| value.split(',')).filter(|value| !value.is_empty())
@@ -264,10 +271,23 @@ impl Parsed {
     /// The flag was given several times, or its value is not a `T`.
     pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
         let Some(text) = self.value(name)? else { return Ok(None) };
-        let parsed = text.strip_prefix('+').filter(|rest| !rest.starts_with(['+', '-']));
-        let number = parsed.unwrap_or(text).parse();
         let wrong = || self.spec.misuse(&format!("{} {text}: expected a number", dashed(name)));
-        number.map(Some).map_err(|_| wrong())
+        java::number(text).map(Some).map_err(|_| wrong())
+    }
+
+    /// As [`Self::value`], in the words in which Apache Kafka's tools say it where they print what
+    /// went wrong on standard output.
+    pub fn once(&self, name: &str) -> Result<Option<&str>, String> {
+        self.value(name).map_err(|_| {
+            format!("Found multiple arguments for option {name}, but you asked for only one")
+        })
+    }
+
+    /// As [`Self::number`], in the words of Apache Kafka's tools.
+    pub fn once_number<T: FromStr>(&self, name: &str) -> Result<Option<T>, String> {
+        let Some(text) = self.once(name)? else { return Ok(None) };
+        let number = java::number(text);
+        number.map(Some).map_err(|_| format!("Cannot parse argument '{text}' of option {name}"))
     }
 
     /// Checks that all of `names` were given.

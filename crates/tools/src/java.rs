@@ -54,6 +54,35 @@ pub fn split(text: &str, at: char) -> Vec<&str> {
     parts
 }
 
+/// `String.hashCode`.
+pub fn string_hash(text: &str) -> i32 {
+    text.encode_utf16()
+        .fold(0, |hash, unit| i32::wrapping_add(i32::wrapping_mul(hash, 31), i32::from(unit)))
+}
+
+/// The order in which a `HashMap` made for `capacity` entries gives back what was put in.
+/// `new HashMap<>()` is a capacity of 16.
+pub fn map_order<K>(keys: Vec<K>, hash: impl Fn(&K) -> i32, capacity: usize) -> Vec<K> {
+    let mut buckets = capacity.max(1).next_power_of_two();
+    // Growing keeps the order within a bucket, so the final size is all that counts.
+    while keys.len() > buckets * 3 / 4 {
+        buckets *= 2;
+    }
+    let place = |key: &K| {
+        let hash = hash(key) as u32;
+        (hash ^ (hash >> 16)) as usize & (buckets - 1)
+    };
+    let mut placed: Vec<(usize, K)> = keys.into_iter().map(|key| (place(&key), key)).collect();
+    placed.sort_by_key(|(bucket, _)| *bucket);
+    placed.into_iter().map(|(_, key)| key).collect()
+}
+
+/// `Integer.parseInt` and `Long.parseLong`, with the words of their exceptions.
+pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    let digits = text.strip_prefix('+').filter(|rest| !rest.starts_with(['+', '-']));
+    digits.unwrap_or(text).parse().map_err(|_| format!("For input string: \"{text}\""))
+}
+
 /// What stands in for the JSON of a byte field, by field name and content.
 pub type ByteField<'a> = &'a dyn Fn(&str, &Value) -> Option<String>;
 
@@ -164,6 +193,25 @@ mod tests {
         assert_eq!(split("a,,b,,", ','), ["a", "", "b"]);
         assert_eq!(split("", ','), [""]);
         assert!(split(",", ',').is_empty());
+    }
+
+    #[test]
+    fn maps_have_the_order_of_javas() {
+        assert_eq!(string_hash("__consumer_offsets"), -970_371_369);
+        let names = ["__consumer_offsets", "__mine", "a", "a.b", "b", "c1", "c2", "r1"];
+        // As kafka-topics --describe of 4.3.1 showed them: three maps one after the other.
+        let hash = |name: &&str| string_hash(name);
+        let first = map_order(names.to_vec(), hash, 8);
+        let second = map_order(first, hash, 11);
+        let third = map_order(second, hash, 8);
+        assert_eq!(third, ["a", "b", "a.b", "__mine", "__consumer_offsets", "c1", "c2", "r1"]);
+    }
+
+    #[test]
+    fn numbers_fail_in_javas_words() {
+        assert_eq!(number::<i32>("+7"), Ok(7));
+        assert_eq!(number::<i32>("+-7").unwrap_err(), "For input string: \"+-7\"");
+        assert_eq!(number::<i32>("").unwrap_err(), "For input string: \"\"");
     }
 
     #[test]

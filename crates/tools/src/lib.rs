@@ -13,10 +13,17 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod cluster;
+pub mod configs;
+pub mod consumer_groups;
+pub mod delete_records;
 pub mod dump_log;
 pub mod flags;
+pub mod get_offsets;
 mod java;
 pub mod storage;
+mod topic_filter;
+pub mod topics;
 
 use std::io::{self, BufRead, Write};
 
@@ -29,7 +36,15 @@ pub struct Tool {
 }
 
 /// Every tool there is.
-pub const TOOLS: &[&Tool] = &[&dump_log::TOOL, &storage::TOOL];
+pub const TOOLS: &[&Tool] = &[
+    &configs::TOOL,
+    &consumer_groups::TOOL,
+    &delete_records::TOOL,
+    &dump_log::TOOL,
+    &get_offsets::TOOL,
+    &storage::TOOL,
+    &topics::TOOL,
+];
 
 /// What a tool reads and writes.
 pub struct Io<'a> {
