@@ -5,6 +5,7 @@
 //! there; only a cluster that can't be reached is told on standard error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use client::admin::{
     ConfigEntry, ConfigResource, ConfigSource, NewTopic, PartitionDescription, ResourceKind,
@@ -205,12 +206,15 @@ impl Action {
             Self::Describe => describe(admin, parsed, io).await,
             Self::Delete => {
                 let names = existing(admin, parsed).await?;
-                let names: Vec<TopicRef> = names.into_iter().map(TopicRef::Name).collect();
                 if names.is_empty() {
                     return Ok(());
                 }
-                let done = admin.delete_topics(&names).await?;
-                done.into_iter().try_for_each(|(_, outcome)| Ok(outcome?))
+                let topics: Vec<TopicRef> = names.iter().cloned().map(TopicRef::Name).collect();
+                for (_, outcome) in admin.delete_topics(&topics).await? {
+                    outcome?;
+                }
+                settle(admin, |left| !names.iter().any(|name| left.contains(name))).await;
+                Ok(())
             }
             Self::Create(topic) => create(admin, topic, parsed, io).await,
             Self::Alter { partitions, assignment } => {
@@ -229,7 +233,10 @@ async fn create(
     let topics = [topic];
     for (name, outcome) in admin.create_topics(&topics, false).await? {
         match outcome {
-            Ok(_) => writeln!(io.out, "Created topic {name}.")?,
+            Ok(_) => {
+                settle(admin, |names| names.contains(&name)).await;
+                writeln!(io.out, "Created topic {name}.")?;
+            }
             Err(error)
                 if error.code == ErrorCode::TOPIC_ALREADY_EXISTS && parsed.has("if-not-exists") => {
             }
@@ -237,6 +244,18 @@ async fn create(
         }
     }
     Ok(())
+}
+
+/// Waits a little until a broker knows what the controller has done: the next command of a script
+/// comes sooner after this one than after a Java program.
+async fn settle(admin: &Admin, done: impl Fn(&BTreeSet<String>) -> bool) {
+    for _ in 0..SETTLE_TRIES {
+        let Ok(listed) = admin.list_topics().await else { return };
+        if done(&listed.into_iter().map(|topic| topic.name).collect()) {
+            return;
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
 }
 
 async fn alter(
@@ -348,13 +367,7 @@ async fn described(admin: &Admin, parsed: &Parsed) -> Result<Vec<TopicDescriptio
             false => Err(Trouble::said(format!("TopicId '{id}' does not exist as expected"))),
         };
     }
-    let names = existing(admin, parsed).await?;
-    let count = names.len();
-    let hash = |name: &String| java::string_hash(name);
-    // Three maps on the way to the printer: of futures, a copy of it, of descriptions.
-    let names = java::map_order(names, hash, count);
-    let names = java::map_order(names, hash, (count as f64 / 0.75 + 1.0) as usize);
-    let names = java::map_order(names, hash, count);
+    let names = java::described_order(existing(admin, parsed).await?);
     let found = admin.describe_topics(&names).await?;
     found.into_iter().map(|(_, topic)| Ok(topic?)).collect()
 }
@@ -568,6 +581,8 @@ const REPORTS: &[&str] = &[
     "under-min-isr-partitions",
     "at-min-isr-partitions",
 ];
+const SETTLE_TRIES: u32 = 50;
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// Flags and the actions they are for.
 const ONLY_WITH: &[(&str, &[&str])] = &[
     ("config", &["create", "alter"]),

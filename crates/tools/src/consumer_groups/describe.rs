@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use client::admin::{CommittedOffset, GroupDescription, Isolation, MemberDescription, OffsetSpec};
 use client::{Admin, TopicPartition};
@@ -42,7 +43,7 @@ pub(super) async fn describe(
     } else {
         let mut rows = Vec::new();
         for group in &groups {
-            rows.push(offsets(admin, group).await?);
+            rows.push(settled_offsets(admin, group).await?);
         }
         for (group, rows) in groups.iter().zip(rows) {
             if state_allows_rows(group, io)? && !rows.is_empty() {
@@ -76,6 +77,19 @@ fn state_allows_rows(group: &GroupDescription, io: &mut Io<'_>) -> Result<bool, 
         }
     }
     Ok(true)
+}
+
+/// As [`offsets`], but waits a little where the offset of a topic just deleted is still there.
+async fn settled_offsets(admin: &Admin, group: &GroupDescription) -> Result<Vec<Row>, Trouble> {
+    for _ in 0..SETTLE_TRIES {
+        match offsets(admin, group).await {
+            Err(Trouble::Said { text, .. }) if text.contains("UnknownTopicOrPartition") => {
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+    offsets(admin, group).await
 }
 
 /// The columns of a partition, from GROUP on; what is missing is `-`.
@@ -114,7 +128,12 @@ pub(super) async fn committed(admin: &Admin, group: &str) -> Result<Committed, T
 
 /// An error as Java shows it that has wrapped it once more.
 pub(super) fn nested(error: client::Error) -> Trouble {
-    match Trouble::from(error) {
+    once_more(error.into())
+}
+
+/// As [`nested`].
+pub(super) fn once_more(trouble: Trouble) -> Trouble {
+    match trouble {
         Trouble::Said { code, text } => {
             let text = Trouble::with_exception(code, &text);
             Trouble::said(format!("java.util.concurrent.ExecutionException: {text}"))
@@ -327,6 +346,8 @@ fn state(group: &GroupDescription, verbose: bool) -> String {
 }
 
 const MISSING: &str = "-";
+const SETTLE_TRIES: u32 = 10;
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

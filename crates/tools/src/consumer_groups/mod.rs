@@ -193,6 +193,10 @@ impl<'a> Asked<'a> {
     /// The groups that are meant.
     async fn groups(&self, admin: &Admin) -> Result<Vec<String>, Trouble> {
         if !self.has("all-groups") {
+            if self.groups.iter().any(String::is_empty) {
+                let code = ErrorCode::INVALID_GROUP_ID;
+                return Err(client::ApiError { code, message: INVALID_GROUP.into() }.into());
+            }
             return Ok(self.groups.clone());
         }
         Ok(listed(admin, &[], &[]).await?.into_iter().map(|group| group.group_id).collect())
@@ -391,6 +395,7 @@ fn statuses(mut outcomes: Outcomes) -> String {
     text
 }
 
+const INVALID_GROUP: &str = "The group id is invalid.";
 const ACTIONS: &[&str] =
     &["list", "describe", "delete", "reset-offsets", "delete-offsets", "validate-regex"];
 const TYPES: &[&str] = &["Classic", "Consumer"];

@@ -8,7 +8,7 @@ use client::admin::{CommittedOffset, Isolation, OffsetSpec};
 use client::{Admin, TopicPartition};
 use wire::ErrorCode;
 
-use super::describe::{committed, nested};
+use super::describe::{committed, nested, once_more};
 use super::{Asked, SPEC, csv, time};
 use crate::cluster::Trouble;
 use crate::{Io, java};
@@ -20,7 +20,7 @@ pub(super) async fn reset(
     asked: &Asked<'_>,
     io: &mut Io<'_>,
 ) -> Result<(), Trouble> {
-    let mut groups = asked.groups(admin).await?;
+    let mut groups = asked.groups(admin).await.map_err(once_more)?;
     let mut seen = BTreeSet::new();
     groups.retain(|group| seen.insert(group.clone()));
     let described = match groups.as_slice() {
@@ -115,11 +115,17 @@ async fn inactive(
             outcome.map_err(|error| plain(error.into()))?;
         }
     }
-    let hash = |(partition, _): &(TopicPartition, i64)| {
-        let number = 31_i32.wrapping_mul(31_i32.wrapping_add(partition.partition));
-        number.wrapping_add(java::string_hash(&partition.topic))
-    };
-    Ok(java::map_order(offsets.into_iter().collect(), hash, 16))
+    // Maps keep the order of what falls into one bucket.
+    let place = |wanted: &TopicPartition| partitions.iter().position(|found| found == wanted);
+    let mut offsets: Vec<(TopicPartition, i64)> = offsets.into_iter().collect();
+    offsets.sort_by_cached_key(|(partition, _)| place(partition).unwrap_or(usize::MAX));
+    Ok(java::map_order(offsets, |(partition, _)| hash(partition), 16))
+}
+
+/// `TopicPartition.hashCode`.
+fn hash(partition: &TopicPartition) -> i32 {
+    let number = 31_i32.wrapping_mul(31_i32.wrapping_add(partition.partition));
+    number.wrapping_add(java::string_hash(&partition.topic))
 }
 
 /// An error that Java throws as it is, so that its class is not shown.
@@ -137,7 +143,14 @@ async fn scope(
     group: &str,
 ) -> Result<Vec<TopicPartition>, Trouble> {
     if asked.has("all-topics") {
-        return Ok(committed(admin, group).await?.into_keys().collect());
+        let listed = admin.list_consumer_group_offsets(group, None, false).await;
+        let mut partitions = Vec::new();
+        for (partition, offset) in listed.map_err(nested)? {
+            if offset.map_err(|error| nested(error.into()))?.is_some() {
+                partitions.push(partition);
+            }
+        }
+        return Ok(partitions);
     }
     if asked.topics.is_empty() {
         return match asked.has("from-file") {
@@ -146,6 +159,7 @@ async fn scope(
         };
     }
     let (mut partitions, topics) = named(&asked.topics)?;
+    let topics = java::described_order(topics);
     for (topic, described) in admin.describe_topics(&topics).await? {
         let described = described.map_err(|error| plain(error.into()))?;
         let found = described.partitions.iter();
@@ -330,6 +344,7 @@ async fn at_time(
         }
         *offset != -1
     });
+    let later = java::map_order(later, hash, 16);
     for partition in &later {
         writeln!(
             io.out,
@@ -354,7 +369,17 @@ async fn listed(
         partitions.iter().map(|partition| (partition.clone(), spec)).collect();
     let listed = admin.list_offsets(&wanted, Isolation::ReadUncommitted).await.map_err(nested)?;
     for (partition, listed) in listed {
-        offsets.insert(partition, listed.map_err(|error| nested(error.into()))?.offset);
+        let listed = listed.map_err(|mut error| {
+            if error.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+                error.message = format!(
+                    "Failed to fetch metadata for partition {partition} because metadata for topic \
+                     `{}` could not be found",
+                    partition.topic
+                );
+            }
+            nested(error.into())
+        })?;
+        offsets.insert(partition, listed.offset);
     }
     Ok(offsets)
 }
