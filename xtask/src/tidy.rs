@@ -25,6 +25,10 @@ const ORDER: [&str; 13] = [
     "ottla",
 ];
 
+/// Built into users' programs, and so needs nothing of a broker; its tests may start one.
+const CLIENT: &str = "client";
+const CLIENT_NEEDS: [&str; 3] = ["wire", "messages", "config"];
+
 /// Drives the cores, and so must never see the crates that do I/O.
 const SIM: &str = "sim";
 const SIM_NEVER: [&str; 3] = ["server", "tools", "ottla"];
@@ -206,6 +210,14 @@ fn manifest(file: &File, report: Report<'_>) {
         let Some(owner) = owner.filter(|_| section.contains("dependencies")) else { continue };
         let name = key.trim().split('.').next().unwrap_or_default();
         let name = name.strip_prefix("ottla_").or(name.strip_prefix("ottla-")).unwrap_or(name);
+        if owner == CLIENT
+            && section == "dependencies"
+            && rank(name).is_some()
+            && !CLIENT_NEEDS.contains(&name)
+        {
+            report(index + 1, format!("{owner} must not depend on {name}: it knows no broker"));
+            continue;
+        }
         let wrong = match (rank(name), rank(owner)) {
             (Some(_), None) => SIM_NEVER.contains(&name),
             (Some(below), Some(above)) => below >= above,
@@ -391,6 +403,8 @@ mod tests {
         finds("crates/sim/Cargo.toml", upward, "2: sim must not depend on server");
         finds("crates/log/Cargo.toml", "[dependencies]\nsim.workspace = true\n", "on sim");
         finds("crates/log/Cargo.toml", "[dependencies]\nharness = {}\n", "on harness");
+        finds("crates/client/Cargo.toml", upward, "2: client must not depend on server");
+        clean("crates/client/Cargo.toml", "[dev-dependencies]\nserver.workspace = true\n");
         clean("crates/sim/Cargo.toml", "[dependencies]\nbroker.workspace = true\n");
         clean("crates/log/Cargo.toml", "[dependencies]\nwire.workspace = true\nbytes = \"1\"\n");
         clean("tests/x/Cargo.toml", "[dev-dependencies]\nharness.workspace = true\n");

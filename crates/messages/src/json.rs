@@ -38,9 +38,17 @@ impl From<EncodeError> for JsonError {
 /// Bytes that are not exactly such a message.
 pub fn to_json(message: &Message, version: i16, bytes: Bytes) -> Result<Value, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let value = Walker { message, version }.read_struct(0, &mut reader)?;
+    let value = read(message, version, &mut reader)?;
     reader.finish()?;
     Ok(value)
+}
+
+/// The JSON of the message that `reader` comes to; what follows it stays there.
+///
+/// # Errors
+/// Bytes that don't begin with such a message.
+pub fn read(message: &Message, version: i16, reader: &mut Reader) -> Result<Value, DecodeError> {
+    Walker { message, version }.read_struct(0, reader)
 }
 
 /// The bytes of a message given as JSON.
@@ -285,7 +293,8 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-fn unbase64(text: &str) -> Option<Bytes> {
+/// The bytes of a byte field; padding may be left out.
+pub fn unbase64(text: &str) -> Option<Bytes> {
     let digits = text.trim_end_matches('=').as_bytes();
     let mut out = Vec::with_capacity(digits.len() * 3 / 4);
     for chunk in digits.chunks(4) {

@@ -1,6 +1,7 @@
 //! The binary: without a verb it is a working node on this machine.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
+use std::io::{BufReader, BufWriter};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,12 +18,12 @@ fn main() -> ExitCode {
     // Called by the name of a tool, or with it as the first word.
     let own_name = Path::new(&program).file_name().and_then(|name| name.to_str());
     if let Some(tool) = own_name.and_then(tools::find) {
-        return print((tool.run)(&args));
+        return run_tool(tool, &args);
     }
     if let Some((first, rest)) = args.split_first()
         && let Some(tool) = tools::find(first)
     {
-        return print((tool.run)(rest));
+        return run_tool(tool, rest);
     }
     match parse(args) {
         Ok(Command::Serve(settings, warnings)) => {
@@ -48,10 +49,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn print(output: tools::Output) -> ExitCode {
-    print!("{}", output.out);
-    eprint!("{}", output.err);
-    ExitCode::from(output.code)
+fn run_tool(tool: &tools::Tool, args: &[String]) -> ExitCode {
+    // Not line by line: a dump writes millions of lines. `finish` flushes.
+    let mut out = BufWriter::with_capacity(OUT_BYTES, std::io::stdout());
+    let mut err = std::io::stderr();
+    let mut stdin = BufReader::new(std::io::stdin());
+    let mut io = tools::Io { stdin: &mut stdin, out: &mut out, err: &mut err };
+    let code = (tool.run)(args, &mut io);
+    // What a closed pipe did not take must not be tried again at the end.
+    let _ = out.into_parts();
+    ExitCode::from(code)
 }
 
 enum Command {
@@ -326,5 +333,7 @@ configuration FILE says, on directories formatted by kafka-storage; variables KA
   --help               print this";
 
 const DEFAULT_PORT: u16 = 9092;
+/// What a tool has written at most before its reader sees any of it.
+const OUT_BYTES: usize = 64 << 10;
 /// A wrong command line.
 const EXIT_USAGE: u8 = 2;

@@ -1,46 +1,167 @@
 //! Apache Kafka's command line tools, one file each: their flags, what they print on standard
-//! output, their exit codes. What goes to standard error is ours, in one line, never a stack trace.
+//! output, their exit codes. What goes to standard error is ours, in a line or few, never a stack
+//! trace.
 //!
-//! Owns: the list of tools ([`TOOLS`]), by which `ottla NAME ...` and links of that name find them.
+//! Owns: the list of tools ([`TOOLS`]), by which `ottla NAME ...` and links of that name find them;
+//! what a tool is given ([`Io`]) and how it fails ([`Failure`]).
+//!
+//! Invariants:
+//! - I1: a tool writes what it found as it finds it; nothing is collected that grows with the data.
+//! - I2: a reader who closed standard output ends a tool quietly, as a success.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
+mod cluster;
+pub mod configs;
+pub mod consumer_groups;
+pub mod delete_records;
+pub mod dump_log;
+pub mod flags;
+pub mod get_offsets;
+mod java;
 pub mod storage;
+mod topic_filter;
+pub mod topics;
+
+use std::io::{self, BufRead, Write};
 
 /// A tool.
 pub struct Tool {
     /// `kafka-storage` and so on.
     pub name: &'static str,
-    /// Carries it out with the arguments after its name.
-    pub run: fn(&[String]) -> Output,
+    /// Carries it out with the arguments after its name; the exit code.
+    pub run: fn(&[String], &mut Io<'_>) -> u8,
 }
 
 /// Every tool there is.
-pub const TOOLS: &[&Tool] = &[&storage::TOOL];
+pub const TOOLS: &[&Tool] = &[
+    &configs::TOOL,
+    &consumer_groups::TOOL,
+    &delete_records::TOOL,
+    &dump_log::TOOL,
+    &get_offsets::TOOL,
+    &storage::TOOL,
+    &topics::TOOL,
+];
 
-/// What a tool leaves behind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// For standard output.
-    pub out: String,
-    /// For standard error.
-    pub err: String,
-    /// The exit code.
-    pub code: u8,
+/// What a tool reads and writes.
+pub struct Io<'a> {
+    /// Standard input.
+    pub stdin: &'a mut (dyn BufRead + Send),
+    /// Standard output: what scripts read, as Apache Kafka's tool writes it.
+    pub out: &'a mut dyn Write,
+    /// Standard error: for people.
+    pub err: &'a mut dyn Write,
 }
 
-impl Output {
-    /// A tool that did what it was asked.
-    pub fn done(out: impl Into<String>) -> Self {
-        Self { out: out.into(), ..Self::default() }
-    }
+/// Why a tool stops early.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Told on standard error; ends with that exit code.
+    Told {
+        /// Whole lines without the last line's end.
+        text: String,
+        /// The exit code.
+        code: u8,
+    },
+    /// Nobody reads standard output any more.
+    Closed,
+    /// Everything was said; only the exit code is left.
+    Code(u8),
+}
 
-    /// A tool that did not.
-    pub fn failed(err: impl Into<String>) -> Self {
-        Self { err: err.into(), code: 1, ..Self::default() }
+impl Failure {
+    /// Told on standard error, with the exit code of Apache Kafka's tools for nearly everything.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self::Told { text: text.into(), code: 1 }
     }
+}
+
+/// Failed writes to standard output; failures of other files are told with their path instead.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::new(format!("error: standard output: {error}")),
+        }
+    }
+}
+
+/// Runs `body` and turns what it leaves into an exit code.
+pub fn finish(io: &mut Io<'_>, body: impl FnOnce(&mut Io<'_>) -> Result<u8, Failure>) -> u8 {
+    let outcome = body(io);
+    let flushed = io.out.flush().map_err(Failure::from);
+    let (text, code) = match outcome.and_then(|code| flushed.map(|()| code)) {
+        Ok(code) | Err(Failure::Code(code)) => return code,
+        // I2.
+        Err(Failure::Closed) => return 0,
+        Err(Failure::Told { text, code }) => (text, code),
+    };
+    // Standard error closed as well: there is nobody left to tell.
+    let _ = writeln!(io.err, "{text}");
+    code
 }
 
 /// The tool of that name, with or without `.sh`.
 pub fn find(name: &str) -> Option<&'static Tool> {
     let name = name.strip_suffix(".sh").unwrap_or(name);
     TOOLS.iter().find(|tool| tool.name == name).copied()
+}
+
+/// Runs a tool on bytes in memory: its exit code, standard output and standard error.
+#[cfg(test)]
+pub(crate) fn run_for_test(tool: &Tool, args: &[&str], stdin: &str) -> (u8, String, String) {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut input = stdin.as_bytes();
+    let code = (tool.run)(&args, &mut Io { stdin: &mut input, out: &mut out, err: &mut err });
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Refuses every write as a closed pipe does.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_standard_output_is_a_quiet_success() {
+        let mut err = Vec::new();
+        let mut io = Io { stdin: &mut io::empty(), out: &mut Closed, err: &mut err };
+        let code = finish(&mut io, |io| {
+            writeln!(io.out, "line")?;
+            Ok(1)
+        });
+        assert_eq!((code, err), (0, Vec::new()));
+    }
+
+    #[test]
+    fn tools_are_found_by_name_and_say_what_they_lack() {
+        let tool = find("kafka-storage.sh").unwrap();
+        let (code, out, err) = run_for_test(tool, &[], "");
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.ends_with("kafka-storage: error: too few arguments\n"), "{err}");
+        assert!(find("kafka-nothing").is_none());
+    }
+
+    #[test]
+    fn what_is_told_goes_to_standard_error() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut io = Io { stdin: &mut io::empty(), out: &mut out, err: &mut err };
+        assert_eq!(finish(&mut io, |_| Err(Failure::new("error: no"))), 1);
+        assert_eq!((out, err), (Vec::new(), b"error: no\n".to_vec()));
+    }
 }

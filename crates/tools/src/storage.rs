@@ -19,28 +19,37 @@ use metadata::image::METADATA_VERSION;
 use ottla_log::disk::os::OsDisk;
 use wire::files::{MetaProperties, parse_meta};
 
-use crate::{Output, Tool};
+use crate::{Failure, Io, Tool, finish};
 
 /// The entry in the list of tools.
 pub const TOOL: Tool = Tool { name: "kafka-storage", run };
 
-fn run(args: &[String]) -> Output {
+fn run(args: &[String], io: &mut Io<'_>) -> u8 {
+    finish(io, |io| {
+        let (text, code) = carry_out(args).map_err(Failure::new)?;
+        io.out.write_all(text.as_bytes())?;
+        Ok(code)
+    })
+}
+
+/// What goes to standard output, and the exit code; or what goes to standard error.
+fn carry_out(args: &[String]) -> Result<(String, u8), String> {
     let (command, rest) = match args.split_first() {
-        None => return Output::failed(format!("{USAGE}kafka-storage: error: too few arguments\n")),
+        None => return Err(format!("{USAGE}kafka-storage: error: too few arguments")),
         Some((command, rest)) => (command.as_str(), rest),
     };
-    let outcome = match command {
-        "-h" | "--help" => Ok(USAGE.to_owned()),
-        "random-uuid" => random_uuid(),
-        "info" => return info(rest),
-        "format" => format(rest),
-        "version-mapping" => version_mapping(rest),
+    let done = |text| (text, 0);
+    match command {
+        "-h" | "--help" => Ok(done(USAGE.to_owned())),
+        "random-uuid" => random_uuid().map(done),
+        "info" => info(rest),
+        "format" => format(rest).map(done),
+        "version-mapping" => version_mapping(rest).map(done),
         other => Err(format!(
             "{USAGE}kafka-storage: error: invalid choice: '{other}' (choose from 'info', \
              'format', 'version-mapping', 'random-uuid')"
         )),
-    };
-    outcome.map_or_else(|error| Output::failed(format!("{error}\n")), Output::done)
+    }
 }
 
 fn random_uuid() -> Result<String, String> {
@@ -359,7 +368,7 @@ fn version_name(level: i16) -> String {
     known.map(|(_, name)| (*name).to_owned()).unwrap_or_default()
 }
 
-fn info(args: &[String]) -> Output {
+fn info(args: &[String]) -> Result<(String, u8), String> {
     let dirs = Flags::parse(args, &[("-c", "--config")], &[]).and_then(|flags| {
         let config = flags.last("--config").ok_or_else(|| {
             "usage: kafka-storage info --config CONFIG\nkafka-storage: error: argument \
@@ -368,14 +377,11 @@ fn info(args: &[String]) -> Output {
         })?;
         plan(config).map(|plan| directories(&plan))
     });
-    match dirs {
-        Ok(dirs) => describe(&dirs),
-        Err(error) => Output::failed(format!("{error}\n")),
-    }
+    dirs.map(|dirs| describe(&dirs))
 }
 
-/// What the directories say, and what is wrong with them.
-fn describe(dirs: &[PathBuf]) -> Output {
+/// What the directories say and what is wrong with them; the exit code tells whether anything is.
+fn describe(dirs: &[PathBuf]) -> (String, u8) {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     let mut first: Option<MetaProperties> = None;
@@ -421,7 +427,7 @@ fn describe(dirs: &[PathBuf]) -> Output {
         let _ = write!(text, "Found metadata: {{{}}}\n\n", parts.join(", "));
     }
     text.push_str(&section("Found problem", ":", "s:", &problems));
-    Output { out: text, err: String::new(), code: u8::from(!problems.is_empty()) }
+    (text, u8::from(!problems.is_empty()))
 }
 
 fn section(title: &str, one: &str, many: &str, lines: &[String]) -> String {

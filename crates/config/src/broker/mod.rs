@@ -108,7 +108,7 @@ pub fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// How many letters have to be put in, taken out or changed.
-fn distance(left: &str, right: &str) -> usize {
+pub(crate) fn distance(left: &str, right: &str) -> usize {
     let mut costs: Vec<usize> = (0..=right.len()).collect();
     for (row, from) in left.bytes().enumerate() {
         let mut diagonal = row;

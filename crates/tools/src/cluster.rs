@@ -1,0 +1,190 @@
+//! How tools come to a cluster: its address and properties from the command line, one connection,
+//! one thread; and how they name what went wrong.
+//!
+//! Invariant I1: a cluster that can't be reached is one line on standard error and exit code 1,
+//! within seconds, whatever Apache Kafka's tool prints after a minute.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use client::{Admin, ApiError, Client, Error, Options};
+use wire::ErrorCode;
+
+use crate::flags::{Flag, Parsed, value};
+use crate::{Failure, Io};
+
+/// `--bootstrap-server`.
+pub(crate) const BOOTSTRAP_SERVER: Flag =
+    value(&["bootstrap-server"], "host:port,...", "Required. Brokers to begin with.");
+/// `--command-config`.
+pub(crate) const COMMAND_CONFIG: Flag =
+    value(&["command-config"], "file", "Properties for the connection.");
+
+/// What goes wrong once the command line is in order.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// For the tool to say in its way: on standard output or on standard error.
+    Said {
+        /// The code, if a broker gave one.
+        code: Option<ErrorCode>,
+        /// The words.
+        text: String,
+    },
+    /// Nothing is left to say but this.
+    Failed(Failure),
+}
+
+impl Trouble {
+    /// Words without a code.
+    pub fn said(text: impl Into<String>) -> Self {
+        Self::Said { code: None, text: text.into() }
+    }
+
+    /// The text with the name of Java's exception in front, if there is a code.
+    pub fn with_exception(code: Option<ErrorCode>, text: &str) -> String {
+        match code {
+            Some(code) => format!("{}: {text}", exception(code)),
+            None => text.to_owned(),
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Unreachable { .. } | Error::Disconnected { .. } => {
+                Self::Failed(Failure::new(text))
+            }
+            Error::Timeout { .. } => Self::Said { code: Some(ErrorCode::REQUEST_TIMED_OUT), text },
+            Error::Broker(code, _) => Self::Said { code: Some(code), text },
+            Error::Unsupported(_) => {
+                Self::Said { code: Some(ErrorCode::UNSUPPORTED_VERSION), text }
+            }
+            Error::Protocol(_) | Error::Config(_) | Error::Closed(_) => {
+                Self::Said { code: None, text }
+            }
+        }
+    }
+}
+
+impl From<ApiError> for Trouble {
+    fn from(error: ApiError) -> Self {
+        Self::Said { code: Some(error.code), text: error.to_string() }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs a tool's work on this thread.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("error: {error}")))?;
+    let done = runtime.block_on(work);
+    // What the client still has under way is of no interest any more.
+    runtime.shutdown_timeout(Duration::ZERO);
+    Ok(done)
+}
+
+/// What `--command-config` and `--bootstrap-server` say.
+pub(crate) fn properties(parsed: &Parsed) -> Result<BTreeMap<String, String>, Failure> {
+    let mut properties = match parsed.value("command-config")? {
+        Some(path) => read_properties(path)?,
+        None => BTreeMap::new(),
+    };
+    if let Some(servers) = parsed.value("bootstrap-server")? {
+        properties.insert("bootstrap.servers".into(), servers.to_owned());
+    }
+    Ok(properties)
+}
+
+/// Reads a file of Java properties; the last of equal keys counts.
+pub(crate) fn read_properties(path: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let failed = |error: String| Failure::new(format!("error: {path}: {error}"));
+    let content = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let entries =
+        wire::files::parse_properties(&content).map_err(|error| failed(error.to_string()))?;
+    Ok(entries.into_iter().map(|(_, key, value)| (key, value)).collect())
+}
+
+/// Connects with those properties.
+pub(crate) async fn connect(
+    properties: &BTreeMap<String, String>,
+    timeout: Option<Duration>,
+    io: &mut Io<'_>,
+) -> Result<Admin, Failure> {
+    let told = |error: Error| match error {
+        Error::Unreachable { .. } => Failure::new(error.to_string()),
+        other => Failure::new(format!("error: {other}")),
+    };
+    let mut options = Options::from_properties(properties).map_err(told)?;
+    for warning in &options.warnings {
+        let _ = writeln!(io.err, "warning: {warning}");
+    }
+    if let Some(timeout) = timeout {
+        options.api_timeout = timeout;
+        options.request_timeout = options.request_timeout.min(timeout);
+    }
+    Ok(Admin::new(Client::connect(options).await.map_err(told)?))
+}
+
+/// The class of the exception that Apache Kafka's clients throw for a code.
+pub(crate) fn exception(code: ErrorCode) -> String {
+    let name = code.name().unwrap_or("UNKNOWN_SERVER_ERROR");
+    let special = EXCEPTIONS.iter().find(|(known, _)| *known == name).map(|(_, class)| *class);
+    let class = special.map_or_else(
+        || {
+            let words = name.split('_').map(|word| {
+                let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+                format!("{first}{}", rest.to_ascii_lowercase())
+            });
+            let class: String = words.collect();
+            class.strip_suffix("Exception").map(str::to_owned).unwrap_or(class)
+        },
+        str::to_owned,
+    );
+    format!("org.apache.kafka.common.errors.{class}Exception")
+}
+
+/// Codes whose exceptions have names of their own.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("UNKNOWN_SERVER_ERROR", "UnknownServer"),
+    ("REQUEST_TIMED_OUT", "Timeout"),
+    ("TOPIC_ALREADY_EXISTS", "TopicExists"),
+    ("NON_EMPTY_GROUP", "GroupNotEmpty"),
+    ("INVALID_CONFIG", "InvalidConfiguration"),
+    ("TOPIC_AUTHORIZATION_FAILED", "TopicAuthorization"),
+    ("GROUP_AUTHORIZATION_FAILED", "GroupAuthorization"),
+    ("CLUSTER_AUTHORIZATION_FAILED", "ClusterAuthorization"),
+    ("MESSAGE_TOO_LARGE", "RecordTooLarge"),
+    ("KAFKA_STORAGE_ERROR", "KafkaStorage"),
+    ("THROTTLING_QUOTA_EXCEEDED", "ThrottlingQuotaExceeded"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_have_javas_names() {
+        let class = |code| exception(code).rsplit('.').next().unwrap().to_owned();
+        assert_eq!(class(ErrorCode::GROUP_ID_NOT_FOUND), "GroupIdNotFoundException");
+        assert_eq!(class(ErrorCode::NON_EMPTY_GROUP), "GroupNotEmptyException");
+        assert_eq!(class(ErrorCode::INVALID_TOPIC_EXCEPTION), "InvalidTopicException");
+        assert_eq!(class(ErrorCode::POLICY_VIOLATION), "PolicyViolationException");
+        assert_eq!(class(ErrorCode::REQUEST_TIMED_OUT), "TimeoutException");
+    }
+}

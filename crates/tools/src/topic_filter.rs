@@ -1,0 +1,51 @@
+//! Which topics a `--topic` means: a list of patterns, as Apache Kafka's include lists are.
+//!
+//! Patterns are Java's regular expressions there; here those that need no looking around or back.
+
+use regex_lite::Regex;
+
+/// A pattern that whole names match.
+#[derive(Debug)]
+pub(crate) struct TopicFilter(Regex);
+
+impl TopicFilter {
+    /// Reads a list: blanks and quotes around it don't count, commas separate alternatives.
+    ///
+    /// # Errors
+    /// The words of Apache Kafka's tools about a pattern that is none.
+    pub fn new(list: &str) -> Result<Self, String> {
+        let quotes = ['"', '\''];
+        let pattern = list.trim().replace(',', "|").replace(' ', "");
+        let pattern = pattern.trim_matches(quotes);
+        Regex::new(&format!("^(?:{pattern})$"))
+            .map(Self)
+            .map_err(|_| format!("{pattern} is an invalid regex."))
+    }
+
+    /// True if the topic is meant.
+    pub fn allows(&self, topic: &str) -> bool {
+        self.0.is_match(topic)
+    }
+}
+
+/// True for the topics that a cluster keeps for itself.
+pub(crate) fn is_internal(topic: &str) -> bool {
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"].contains(&topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_names_match_and_commas_separate() {
+        let filter = TopicFilter::new(" \"a.b, c+\" ").unwrap();
+        let allowed: Vec<&str> = ["a.b", "axb", "cc", "c", "ab", "a.bb", "xc"]
+            .into_iter()
+            .filter(|t| filter.allows(t))
+            .collect();
+        assert_eq!(allowed, ["a.b", "axb", "cc", "c"]);
+        assert!(!TopicFilter::new("").unwrap().allows("a"));
+        assert_eq!(TopicFilter::new("[").unwrap_err(), "[ is an invalid regex.");
+    }
+}
