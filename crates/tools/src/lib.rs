@@ -57,7 +57,7 @@ pub struct Io<'a> {
 }
 
 /// Why a tool stops early.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Told on standard error; ends with that exit code.
     Told {

@@ -20,8 +20,13 @@ use crate::java::{message_json, message_json_with};
 /// How keys and values are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoder {
-    /// As text.
-    Text,
+    /// By class, for topics of applications.
+    Plain {
+        /// Keys.
+        key: Plain,
+        /// Values.
+        value: Plain,
+    },
     /// `__consumer_offsets`.
     Offsets,
     /// `__transaction_state`.
@@ -34,6 +39,32 @@ pub(super) enum Decoder {
     RemoteLogMetadata,
 }
 
+/// A decoder class of Apache Kafka's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plain {
+    /// UTF-8.
+    Text,
+    /// Four bytes; more are ignored.
+    Integer,
+    /// Eight bytes; more are ignored.
+    Long,
+    /// Not decoded.
+    Bytes,
+}
+
+impl Plain {
+    fn show(self, bytes: &Bytes) -> Result<String, String> {
+        let mut reader = Reader::new(bytes.clone());
+        let short = |_| format!("{} bytes are too few for a number", bytes.len());
+        match self {
+            Self::Text => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            Self::Integer => reader.i32().map(|number| number.to_string()).map_err(short),
+            Self::Long => reader.i64().map(|number| number.to_string()).map_err(short),
+            Self::Bytes => Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
+}
+
 /// Key and value to print.
 pub(super) type Shown = (Option<String>, Option<String>);
 
@@ -41,9 +72,11 @@ impl Decoder {
     /// What to print of a record; the error is one that ends the dump.
     pub fn show(self, record: &Record) -> Result<Shown, String> {
         let records = match self {
-            Self::Text => {
-                let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-                return Ok((record.key.as_ref().map(text), record.value.as_ref().map(text)));
+            Self::Plain { key, value } => {
+                let shown = |plain: Plain, bytes: &Option<Bytes>| {
+                    bytes.as_ref().map(|bytes| plain.show(bytes)).transpose()
+                };
+                return Ok((shown(key, &record.key)?, shown(value, &record.value)?));
             }
             Self::ClusterMetadata => {
                 let shown = cluster_metadata(record);
@@ -101,6 +134,11 @@ fn coordinator(
             .ok_or_else(|| Unread::Other(format!("no schema of {name}{suffix}")))
     };
     let unread = |version: i16, part: &str, error: wire::DecodeError| {
+        // Where bytes are missing, Java's exception has no words.
+        let error = match error.what {
+            "frame too short" => "null".to_owned(),
+            _ => error.to_string(),
+        };
         Unread::Other(format!(
             "Could not read record with version {version} from {part}'s buffer due to: {error}."
         ))

@@ -9,10 +9,11 @@ use super::batches::Segment;
 use super::{Errors, Options, base_offset, beside, failed, first_offset_part};
 use crate::{Failure, Io, java};
 
-/// `.index`: entries, each compared with the batch it points at.
+/// `.index`: entries, each compared with the batch of at most `largest` bytes it points at.
 pub(super) fn offsets(
     path: &str,
     options: &Options,
+    largest: i32,
     errors: &mut Errors,
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
@@ -33,7 +34,7 @@ pub(super) fn offsets(
         if offset == base && index > 0 {
             return Ok(());
         }
-        let slice = log.slice(position, options.max_message_size).map_err(failed(path))?;
+        let slice = log.slice(position, largest).map_err(failed(path))?;
         let batch = slice.batch(0).map_err(failed(path))?;
         let batch = batch.ok_or_else(|| {
             Failure::new(format!("error: {path}: no whole batch at position {position} of the log"))

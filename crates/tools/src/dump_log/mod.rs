@@ -3,8 +3,9 @@
 //! Standard output and exit codes are those of Apache Kafka 4.3.1, byte for byte, on sound files
 //! as on damaged ones: what it prints before an exception is printed here before the error.
 //!
-//! Different on purpose: decoder classes other than the built-in string decoders are refused, for
-//! they are Java; message formats v0 and v1 are refused; files are never made or trimmed.
+//! Different on purpose: decoder classes other than Apache Kafka's own are refused, for they are
+//! Java; bytes that are not decoded are shown in hexadecimal instead of by Java's address; message
+//! formats v0 and v1 are refused; files are never made or trimmed.
 
 mod batches;
 mod decoders;
@@ -20,7 +21,7 @@ use wire::record::ControlKind;
 use wire::{Bytes, Reader};
 
 use self::batches::{Batch, Record, Segment};
-use self::decoders::Decoder;
+use self::decoders::{Decoder, Plain};
 use crate::flags::{Parsed, Spec, optional, switch, value};
 use crate::{Failure, Io, Tool, finish, java};
 
@@ -43,8 +44,8 @@ static SPEC: Spec = Spec {
         switch(&["index-sanity-check"], "Only make the checks of an index that a start makes."),
         value(&["max-message-size"], "bytes", "How large a batch that an index names may be."),
         value(&["max-bytes"], "bytes", "Stop after the batches within so many bytes."),
-        optional(&["value-decoder-class"], "class", "Decoder of values; only the one for strings."),
-        optional(&["key-decoder-class"], "class", "Decoder of keys; only the one for strings."),
+        optional(&["value-decoder-class"], "class", "Decoder of values."),
+        optional(&["key-decoder-class"], "class", "Decoder of keys."),
         switch(&["offsets-decoder"], "Records are those of __consumer_offsets."),
         switch(&["transaction-log-decoder"], "Records are those of __transaction_state."),
         switch(&["cluster-metadata-decoder"], "Records are those of __cluster_metadata."),
@@ -61,7 +62,7 @@ fn run(args: &[String], io: &mut Io<'_>) -> u8 {
     finish(io, |io| {
         let parsed = SPEC.parse(args, io)?;
         parsed.require(&["files"])?;
-        let options = Options::new(&parsed)?;
+        let options = Options::new(&parsed);
         let mut errors = Errors::default();
         for path in java::split(parsed.value("files")?.unwrap_or_default(), ',') {
             dump(&java::file(path), &options, &mut errors, io)?;
@@ -72,51 +73,64 @@ fn run(args: &[String], io: &mut Io<'_>) -> u8 {
     })
 }
 
-/// What was asked for besides files.
+/// What was asked for besides files. What is wrong with a value is told at the first file that it
+/// matters for, as by Apache Kafka's tool.
 struct Options {
-    decoder: Decoder,
+    decoder: Result<Decoder, Failure>,
     contents: bool,
     records: bool,
     verify_only: bool,
     sanity_only: bool,
     skip_metadata: bool,
-    max_message_size: i32,
-    max_bytes: i32,
+    max_message_size: Result<i32, Failure>,
+    max_bytes: Result<i32, Failure>,
 }
 
 impl Options {
-    fn new(parsed: &Parsed) -> Result<Self, Failure> {
-        let decoders = [
+    fn new(parsed: &Parsed) -> Self {
+        let known = [
             ("offsets-decoder", Decoder::Offsets),
             ("transaction-log-decoder", Decoder::Transactions),
             ("cluster-metadata-decoder", Decoder::ClusterMetadata),
             ("remote-log-metadata-decoder", Decoder::RemoteLogMetadata),
             ("share-group-state-decoder", Decoder::ShareState),
         ];
-        let decoder = decoders.into_iter().find(|(flag, _)| parsed.has(flag));
+        let known = known.into_iter().find(|(flag, _)| parsed.has(flag));
         let classes = ["value-decoder-class", "key-decoder-class"];
-        for flag in classes {
-            let class = parsed.value(flag)?.filter(|class| *class != STRING_DECODER);
-            if let (Some(class), None) = (class, decoder) {
-                return Err(Failure::new(format!(
-                    "error: --{flag} {class}: Java classes can't be loaded; only {STRING_DECODER} is built in"
-                )));
-            }
-        }
-        let contents = decoder.is_some()
+        let contents = known.is_some()
             || parsed.has("print-data-log")
             || classes.iter().any(|flag| parsed.has(flag));
-        Ok(Self {
-            decoder: decoder.map_or(Decoder::Text, |(_, decoder)| decoder),
+        let number = |flag: &str, default| Ok(parsed.number(flag)?.unwrap_or(default));
+        Self {
+            decoder: match known {
+                Some((_, decoder)) => Ok(decoder),
+                None => decoders(parsed),
+            },
             contents,
             records: contents || parsed.has("deep-iteration"),
             verify_only: parsed.has("verify-index-only"),
             sanity_only: parsed.has("index-sanity-check"),
             skip_metadata: parsed.has("skip-record-metadata"),
-            max_message_size: parsed.number("max-message-size")?.unwrap_or(5 << 20),
-            max_bytes: parsed.number("max-bytes")?.unwrap_or(i32::MAX),
-        })
+            max_message_size: number("max-message-size", 5 << 20),
+            max_bytes: number("max-bytes", i32::MAX),
+        }
     }
+}
+
+/// The decoders of keys and values by class.
+fn decoders(parsed: &Parsed) -> Result<Decoder, Failure> {
+    let named = |flag: &str| {
+        let class = parsed.value(flag)?.unwrap_or(STRING_DECODER);
+        let found = CLASSES.iter().find(|(known, _)| *known == class);
+        found.map(|(_, decoder)| *decoder).ok_or_else(|| {
+            let known: Vec<&str> = CLASSES.iter().map(|(known, _)| *known).collect();
+            Failure::new(format!(
+                "error: --{flag} {class}: Java classes can't be loaded; built in are {}",
+                known.join(", ")
+            ))
+        })
+    };
+    Ok(Decoder::Plain { key: named("key-decoder-class")?, value: named("value-decoder-class")? })
 }
 
 fn dump(
@@ -129,10 +143,14 @@ fn dump(
     let name = path.rsplit('/').next().unwrap_or_default();
     match name.rfind('.').and_then(|dot| name.get(dot..)) {
         Some(".log") => {
+            options.decoder.clone()?;
+            options.max_bytes.clone()?;
             writeln!(io.out, "Log starting offset: {}", base_offset(path)?)?;
             log(path, options, errors, io)
         }
         Some(".checkpoint") => {
+            options.decoder.clone()?;
+            options.max_bytes.clone()?;
             if name == "bootstrap.checkpoint" {
                 writeln!(io.out, "KRaft bootstrap snapshot")?;
             } else {
@@ -141,7 +159,10 @@ fn dump(
             }
             log(path, options, errors, io)
         }
-        Some(".index") => indexes::offsets(path, options, errors, io),
+        Some(".index") => {
+            let largest = options.max_message_size.clone()?;
+            indexes::offsets(path, options, largest, errors, io)
+        }
         Some(".timeindex") => indexes::times(path, options, errors, io),
         Some(".snapshot") => indexes::producers(path, io),
         Some(".txnindex") => indexes::aborted(path, io),
@@ -154,7 +175,8 @@ fn dump(
 
 fn log(path: &str, options: &Options, errors: &mut Errors, io: &mut Io<'_>) -> Result<(), Failure> {
     let file = Segment::open(path).map_err(failed(path))?;
-    let file = file.slice(0, options.max_bytes).map_err(failed(path))?;
+    let (decoder, max_bytes) = (options.decoder.clone()?, options.max_bytes.clone()?);
+    let file = file.slice(0, max_bytes).map_err(failed(path))?;
     let mut valid_bytes = 0;
     let mut last_offset = -1;
     while let Some(batch) = file.batch(valid_bytes).map_err(failed(path))? {
@@ -166,13 +188,13 @@ fn log(path: &str, options: &Options, errors: &mut Errors, io: &mut Io<'_>) -> R
                     errors.gap(path, last_offset, record.offset);
                 }
                 last_offset = record.offset;
-                print_record(path, &batch, &record, options, io)?;
+                print_record(path, &batch, &record, decoder, options, io)?;
             }
         }
         valid_bytes += batch.size as u64;
     }
     let trailing = file.size() - valid_bytes;
-    if trailing > 0 && options.max_bytes == i32::MAX {
+    if trailing > 0 && max_bytes == i32::MAX {
         let name = path.rsplit('/').next().unwrap_or_default();
         writeln!(io.out, "Found {trailing} invalid bytes at the end of {name}")?;
     }
@@ -228,6 +250,7 @@ fn print_record(
     path: &str,
     batch: &Batch,
     record: &Record,
+    decoder: Decoder,
     options: &Options,
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
@@ -253,7 +276,7 @@ fn print_record(
     }
     if options.contents && !is_control {
         let mut prefix = if options.skip_metadata { "| " } else { " " };
-        let (key, value) = options.decoder.show(record).map_err(failed(path))?;
+        let (key, value) = decoder.show(record).map_err(failed(path))?;
         if let Some(key) = key {
             write!(io.out, "{prefix}key: {key}")?;
             prefix = " ";
@@ -397,6 +420,12 @@ impl Errors {
 }
 
 const STRING_DECODER: &str = "org.apache.kafka.tools.api.StringDecoder";
+const CLASSES: &[(&str, Plain)] = &[
+    (STRING_DECODER, Plain::Text),
+    ("org.apache.kafka.tools.api.IntegerDecoder", Plain::Integer),
+    ("org.apache.kafka.tools.api.LongDecoder", Plain::Long),
+    ("org.apache.kafka.tools.api.DefaultDecoder", Plain::Bytes),
+];
 /// Gaps that are remembered of one file.
 const GAPS_MAX: usize = 100_000;
 

@@ -280,14 +280,32 @@ fn producers_and_aborted_transactions_are_listed() {
 }
 
 #[test]
+fn numbers_are_decoded_where_a_class_says_so() {
+    let dir = Dir::new();
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.push(1, Some(&7_i64.to_be_bytes()), Some(&(-2_i32).to_be_bytes()), &[]);
+    builder.push(1, None, Some(b"abc"), &[]);
+    let path = dir.write("log", &builder.build().unwrap());
+    let api = "org.apache.kafka.tools.api.";
+    let (key, value) = (format!("{api}LongDecoder"), format!("{api}IntegerDecoder"));
+    let flags =
+        ["--key-decoder-class", &key, "--value-decoder-class", &value, "--skip-record-metadata"];
+    let (code, out, err) = dump(&path, &flags);
+    assert!(out.ends_with("\n| key: 7 payload: -2\n"), "{out}");
+    assert!(code == 1 && err.contains("3 bytes are too few for a number"), "{err}");
+}
+
+#[test]
 fn what_cannot_be_asked_for_is_refused() {
     let told = |args: &[&str]| {
         let (code, _, err) = run_for_test(&TOOL, args, "");
         (code, err.lines().next().unwrap_or_default().to_owned())
     };
     assert_eq!(told(&["--print-data-log"]), (1, "error: --files is required".into()));
-    let (code, err) = told(&["--files", "x", "--value-decoder-class", "com.example.D"]);
+    let (code, err) = told(&["--files", "0.log", "--value-decoder-class", "com.example.D"]);
     assert!(code == 1 && err.contains("Java classes can't be loaded"), "{err}");
+    let (code, err) = told(&["--files", "0.log", "--max-bytes", "many"]);
+    assert!(code == 1 && err.contains("--max-bytes many: expected a number"), "{err}");
     assert_eq!(told(&["--files", "x.unknown"]), (0, "Ignoring unknown file x.unknown".into()));
     assert_eq!(told(&["--files", "nowhere/0.log"]).0, 1);
     assert_eq!(told(&["--files", "nowhere/letters.log"]).0, 1);
