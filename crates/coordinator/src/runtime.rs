@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use messages::{DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse};
 use wire::batch::Batches;
-use wire::record::{BatchBuilder, BatchOptions, ControlKind, RecordIter};
+use wire::record::{BatchBuilder, BatchOptions, ControlKind, ProducerStamp, RecordIter};
 use wire::{Bytes, ErrorCode};
 
 use crate::group::{BATCH_OVERHEAD, Groups, Turn, encoded_bytes};
@@ -663,7 +663,9 @@ impl Shard {
 }
 
 fn new_batch() -> BatchBuilder {
-    BatchBuilder::new(BatchOptions { leader_epoch: -1, ..Default::default() })
+    // Nobody's producer, but with the sequence number that Apache Kafka's coordinator writes.
+    let producer = Some(ProducerStamp { id: -1, epoch: -1, base_sequence: 0 });
+    BatchBuilder::new(BatchOptions { leader_epoch: -1, producer, ..Default::default() })
 }
 
 /// One answer of many: groups in the order they were asked for.

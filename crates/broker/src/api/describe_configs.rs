@@ -133,7 +133,9 @@ fn describe_topic(node: &Node, name: &str) -> Found {
         let (value, source, entries) = topic::describe(row, &overrides, &node.layers);
         found(row.name, Some(value), source, row.kind.wire_type(), entries)
     };
-    Ok(topic::ROWS.iter().filter(shown).map(describe).collect())
+    // Tools put them into a hash map of Java's, where ties come in the order they arrive. Backwards
+    // these ties are, but for two, as from Apache Kafka, whose order is a hash map's, too.
+    Ok(topic::ROWS.iter().rev().filter(shown).map(describe).collect())
 }
 
 fn describe_group(node: &Node, name: &str) -> Vec<DescribeConfigsResourceResult> {

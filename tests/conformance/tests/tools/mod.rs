@@ -178,6 +178,8 @@ impl Stage {
             &finished
                 .stdout
                 .replace(&self.node.address(), "{server}")
+                // As long as the other name, so that tables come out the same.
+                .replace(&format!("localhost:{}", self.node.socket().port()), "{server}")
                 .replace(&self.data(), "{data}")
                 .replace(&self.dir.path().display().to_string(), "{dir}"),
         );
@@ -217,7 +219,8 @@ fn mask(text: &str) -> String {
         let before = out.chars().next_back();
         let apart = !before.is_some_and(|letter| letter.is_ascii_alphanumeric());
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (masked, length) = if out.ends_with("TopicId: ") && is_id(rest) {
+        let id = out.ends_with("TopicId: ") || out.ends_with("\"topicId\":\"");
+        let (masked, length) = if id && is_id(rest) {
             ("{id}", 22)
         } else if apart && is_uuid(rest) {
             ("{uuid}", 36)
