@@ -1,13 +1,9 @@
 //! Groups through the node, in every version of their APIs: bytes in, bytes out, on a disk in
 //! memory.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
-
-use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Listener, ListenerId, Node, Now};
-use messages::create_topics_request::CreatableTopic;
-use messages::header::{request_header_version, response_header_version};
+use crate::rig::Rig;
+use broker::{ConnId, Event, ListenerId};
+use messages::header::request_header_version;
 use messages::join_group_request::JoinGroupRequestProtocol;
 use messages::leave_group_request::MemberIdentity;
 use messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -17,46 +13,9 @@ use messages::offset_fetch_request::{
 };
 use messages::produce_request::{PartitionProduceData, TopicProduceData};
 use messages::*;
-use ottla_log::disk::mem::MemDisk;
-use ottla_log::disk::{Completion, Disk};
-use wire::{Bytes, ErrorCode, Reader, Uuid, Writer};
-
-struct Rig {
-    disk: MemDisk,
-    node: Node,
-    serial: u64,
-    now: Now,
-    /// Loads wait until they are asked for.
-    loads: VecDeque<Event>,
-}
-
-fn open(disk: &MemDisk) -> Node {
-    let listener = Listener::plaintext("localhost", 9092);
-    let options = Options::alone(PathBuf::from("/data"), 1, listener, [1, 2, 3, 4]);
-    let now = Now { wall_ms: 1_800_000_000_000, steady_ms: 0 };
-    startup::open(disk, &options, now).expect("a node").0
-}
+use wire::{Bytes, ErrorCode, Uuid, Writer};
 
 impl Rig {
-    /// A node with the topic `t` of three partitions.
-    fn new() -> Self {
-        let disk = MemDisk::new();
-        let node = open(&disk);
-        let now = Now { wall_ms: 1_800_000_000_000, steady_ms: 0 };
-        let mut rig = Self { disk, node, serial: 0, now, loads: VecDeque::new() };
-        rig.step(Event::Connected(ConnId(1), "/10.0.0.9".into()));
-        let topic = CreatableTopic {
-            name: "t".into(),
-            num_partitions: 3,
-            replication_factor: 1,
-            ..Default::default()
-        };
-        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-        let answer: CreateTopicsResponse = rig.ask(7, &request);
-        assert_eq!(answer.topics[0].error_code, 0);
-        rig
-    }
-
     /// With `__consumer_offsets` there.
     fn with_coordinator() -> Self {
         let mut rig = Self::new();
@@ -66,75 +25,6 @@ impl Rig {
         let second: FindCoordinatorResponse = rig.ask(0, &request);
         assert_eq!((second.error_code, second.node_id, second.port), (0, 1, 9092));
         rig
-    }
-
-    /// Another process on the same disk.
-    fn restart(&mut self) {
-        self.node = open(&self.disk);
-        self.step(Event::Ticked);
-    }
-
-    /// Steps, and carries out what is ordered; gives the answers' frames.
-    fn step(&mut self, event: Event) -> Vec<Bytes> {
-        let mut frames = Vec::new();
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let mut effects = Vec::new();
-            self.node.step(self.now, event, &mut effects);
-            for effect in effects {
-                match effect {
-                    Effect::Disk(lane, submission) => {
-                        let result = self.disk.execute(&submission.op);
-                        let completion = Completion { token: submission.token, result };
-                        events.push_back(Event::Completed(lane, completion));
-                    }
-                    Effect::Load(lane, load, plan) => {
-                        let read = plan.execute(&self.disk, true).map_err(|e| e.to_string());
-                        self.loads.push_back(Event::Loaded(lane, load, read));
-                    }
-                    Effect::Reply(reply) => {
-                        let frame = reply.encode(&self.disk).expect("a field the version lacks");
-                        frames.extend(frame.map(|frame| frame.to_bytes()));
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-        frames
-    }
-
-    /// Carries out the loads that wait.
-    fn load(&mut self) {
-        while let Some(event) = self.loads.pop_front() {
-            self.step(event);
-        }
-    }
-
-    fn ask<Q: Message, A: Message>(&mut self, version: i16, request: &Q) -> A {
-        let api = ApiKey::from_i16(Q::KEY).expect("an API");
-        let mut writer = Writer::new();
-        let header = RequestHeader {
-            request_api_key: Q::KEY,
-            request_api_version: version,
-            correlation_id: 5,
-            client_id: Some("me".into()),
-            ..Default::default()
-        };
-        header.encode(&mut writer, request_header_version(api, version)).expect("a header");
-        request.encode(&mut writer, version).expect("a request");
-        let frame = writer.finish().to_bytes();
-        let event = broker::connection::read(ConnId(1), ListenerId(0), self.serial, frame)
-            .expect("readable");
-        self.serial += 1;
-        let mut frames = self.step(event);
-        assert_eq!(frames.len(), 1, "{} v{version}", Q::NAME);
-        let mut reader = Reader::new(frames.remove(0));
-        reader.i32().expect("a size");
-        let header_version = response_header_version(api, version);
-        ResponseHeader::decode(&mut reader, header_version).expect("a header");
-        let answer = A::decode(&mut reader, version).expect("an answer");
-        reader.finish().expect("nothing behind it");
-        answer
     }
 
     fn topic_id(&self) -> Uuid {

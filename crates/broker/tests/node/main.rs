@@ -1,0 +1,5 @@
+//! The node by its bytes: requests in, answers out, on a disk in memory.
+
+mod groups;
+mod retention;
+mod rig;
