@@ -9,6 +9,7 @@
 )]
 
 pub mod admin;
+pub mod consumer;
 pub mod error;
 pub mod metadata;
 pub mod net;
@@ -18,8 +19,9 @@ pub mod request;
 pub mod topic_partition;
 
 pub use admin::Admin;
+pub use consumer::ConsumerRecord;
 pub use error::{ApiError, Error, Result};
-pub use net::{Client, Delivery, Producer, To};
+pub use net::{Client, Consumer, Delivery, Producer, To};
 pub use options::Options;
 pub use producer::{Record, RecordMetadata};
 pub use topic_partition::TopicPartition;

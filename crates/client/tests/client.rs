@@ -3,6 +3,10 @@
 
 #[path = "client/admin.rs"]
 mod admin;
+#[path = "client/data.rs"]
+mod data;
+#[path = "client/groups.rs"]
+mod groups;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

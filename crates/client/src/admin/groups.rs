@@ -8,14 +8,15 @@ use messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use messages::{
-    ApiKey, ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DeleteGroupsRequest,
-    DescribeGroupsRequest, ListGroupsRequest, Message, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, OffsetFetchResponse, consumer_group_describe_response as described,
+    ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetFetchResponse, consumer_group_describe_response as described,
     describe_groups_response as classic,
 };
-use wire::{Bytes, ErrorCode, Reader};
+use wire::{Bytes, ErrorCode};
 
 use super::{Admin, Item, unanswered};
+use crate::consumer::protocol::decode_assignment;
 use crate::error::{ApiError, Error, Result};
 use crate::metadata::Broker;
 use crate::net::To;
@@ -338,21 +339,13 @@ impl Admin {
     ) -> Result<Vec<Item<TopicPartition, ()>>> {
         self.coordinator(group).await?;
         let topics = by_topic(partitions).into_iter().map(|(name, indexes)| {
-            let partition = |partition_index| OffsetDeleteRequestPartition {
-                partition_index,
-                ..Default::default()
-            };
+            let partition = |partition_index| OffsetDeleteRequestPartition { partition_index };
             OffsetDeleteRequestTopic {
                 name,
                 partitions: indexes.into_iter().map(partition).collect(),
-                ..Default::default()
             }
         });
-        let request = OffsetDeleteRequest {
-            group_id: group.to_owned(),
-            topics: topics.collect(),
-            ..Default::default()
-        };
+        let request = OffsetDeleteRequest { group_id: group.to_owned(), topics: topics.collect() };
         let to = To::Group(group.to_owned());
         let response = self
             .insist(
@@ -532,24 +525,6 @@ fn describe_classic(
         coordinator,
         members: members.collect(),
     }
-}
-
-/// Partitions of an assignment in the consumer protocol: a version, then the fields it has; what
-/// follows is of newer versions. `None` for bytes that are no assignment.
-pub(crate) fn decode_assignment(bytes: &Bytes) -> Option<Vec<TopicPartition>> {
-    if bytes.is_empty() {
-        return Some(Vec::new());
-    }
-    let mut reader = Reader::new(bytes.clone());
-    let last = ConsumerProtocolAssignment::VERSIONS.1;
-    let version = reader.i16().ok().filter(|version| *version >= 0)?.min(last);
-    let assignment = ConsumerProtocolAssignment::decode(&mut reader, version).ok()?;
-    let topics = assignment.assigned_partitions.into_iter();
-    let named = topics.flat_map(|topic| {
-        let name = topic.topic;
-        topic.partitions.into_iter().map(move |index| TopicPartition::new(name.clone(), index))
-    });
-    Some(named.collect())
 }
 
 /// The first code that is an error.

@@ -17,6 +17,7 @@ pub use cluster::{ClusterBroker, ClusterDescription, LogDir, LogDirReplica};
 pub use configs::{
     AlterOp, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym, ResourceKind,
 };
+pub(crate) use groups::offsets_by_name;
 pub use groups::{CommittedOffset, GroupDescription, GroupListing, MemberDescription};
 pub use offsets::{Isolation, ListedOffset, OffsetSpec};
 pub use topics::{

@@ -114,7 +114,7 @@ impl Admin {
     ) -> Result<Vec<Item<TopicPartition, i64>>> {
         let offsets: BTreeMap<TopicPartition, i64> = before.iter().cloned().collect();
         let timeout_ms = self.timeout_ms();
-        let ask = move |client: Client, leader: i32, partitions: Vec<(TopicPartition, i64)>| async move {
+        let ask = move |client: Client, leader, partitions: Vec<_>| async move {
             delete_at(&client, leader, &partitions, timeout_ms).await
         };
         let answers = self.ask_leaders(offsets, ask).await?;

@@ -342,6 +342,7 @@ impl Admin {
     ///
     /// # Errors
     /// Nobody answered.
+    #[allow(clippy::type_complexity)]
     pub async fn create_partitions(
         &self,
         topics: &[(String, i32, Option<Vec<Vec<i32>>>)],

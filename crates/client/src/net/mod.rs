@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod connection;
+pub mod consumer;
 pub mod producer;
 
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::options::Backoff;
 
 pub use client::{Client, To};
+pub use consumer::Consumer;
 pub use producer::{Delivery, Producer};
 
 /// How much longer an operation may be tried, and how long to pause before the next attempt.

@@ -519,8 +519,11 @@ impl Sender {
     fn identify(&self) {
         let (shared, report) = (self.shared.clone(), self.report.clone());
         tokio::spawn(async move {
-            let request =
-                InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() };
+            let request = InitProducerIdRequest {
+                transactional_id: None,
+                transaction_timeout_ms: i32::MAX,
+                ..Default::default()
+            };
             let how = How { lane: shared.lane, ..How::default() };
             let shape = |_| Ok(&request);
             let answer = shared

@@ -1,0 +1,447 @@
+//! The task behind a consumer: does what membership and positions decide, and tells them what
+//! came of it.
+//!
+//! Invariants:
+//! - I1: every request runs in a task of its own and ends in one [`Report`]; nothing here waits for
+//!   one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use messages::{
+    FetchResponse, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
+    SyncGroupResponse,
+};
+use tokio::sync::mpsc;
+use wire::{ErrorCode, Uuid};
+
+use super::{Shared, State, isolation, offsets_none, requests};
+use crate::Admin;
+use crate::admin::{CommittedOffset, Item, ListedOffset, OffsetSpec};
+use crate::consumer::group::{Command, Identity};
+use crate::consumer::positions::{Position, Positions, Wanted};
+use crate::error::{Error, Result};
+use crate::net::client::How;
+use crate::net::{Client, To, pause};
+use crate::topic_partition::TopicPartition;
+
+/// What the task is told.
+enum Report {
+    Joined(u64, Result<JoinGroupResponse>),
+    Counted(u64, Result<BTreeMap<String, i32>>),
+    Synced(u64, Result<SyncGroupResponse>),
+    Heartbeat(Identity, Result<ErrorCode>),
+    Committed(
+        Vec<(TopicPartition, u64)>,
+        Result<Vec<Item<TopicPartition, Option<CommittedOffset>>>>,
+    ),
+    Listed(Vec<(TopicPartition, u64, OffsetSpec)>, Result<Vec<Item<TopicPartition, ListedOffset>>>),
+    Fetched(i32, Vec<Wanted>, BTreeMap<Uuid, String>, Result<FetchResponse>),
+    AutoCommitted,
+    Refreshed,
+    /// Metadata may be asked for again.
+    Rested,
+}
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    report: mpsc::UnboundedSender<Report>,
+    refreshing: bool,
+    refresh_due_ms: i64,
+    wanted: BTreeSet<String>,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (report, reports) = mpsc::unbounded_channel();
+        let refresh_due_ms = shared.client.options().metadata_max_age.as_millis() as i64;
+        Self { shared, reports, report, refreshing: false, refresh_due_ms, wanted: BTreeSet::new() }
+    }
+
+    pub(super) async fn run(mut self) {
+        while !self.shared.closed.load(Ordering::Acquire) {
+            let wait = self.step();
+            let shared = self.shared.clone();
+            tokio::select! {
+                () = shared.wake.notified() => {}
+                Some(report) = self.reports.recv() => {
+                    self.take_report(report);
+                    while let Ok(report) = self.reports.try_recv() {
+                        self.take_report(report);
+                    }
+                    shared.changed.notify_waiters();
+                }
+                () = pause(wait) => {}
+            }
+        }
+        self.shared.changed.notify_waiters();
+        self.shared.client.close_lane(self.shared.fetch_lane);
+        self.shared.client.close_lane(self.shared.group_lane);
+    }
+
+    /// Does what is to be done; how long until there is more.
+    fn step(&mut self) -> Duration {
+        let now = self.shared.now_ms();
+        let mut next: Vec<i64> = Vec::new();
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        let polling = state.polls > 0;
+        let mut commands = Vec::new();
+        if state.subscribed
+            && let Some(membership) = &mut state.membership
+        {
+            let (more, at) = membership.step(now, polling);
+            commands = more;
+            next.extend(at);
+        }
+        drop(state);
+        self.carry_out(commands);
+        let mut state = shared.lock();
+        let (committed, listed) = state.positions.questions(now);
+        let client = &shared.client;
+        let leader =
+            |one: &TopicPartition| client.metadata(|known| known.leader(&one.topic, one.partition));
+        let (fetches, leaderless) = state.positions.fetches(now, leader);
+        next.extend(state.positions.next_ms(now));
+        let commit = self.auto_commit(&mut state, now, &mut next);
+        if now >= self.refresh_due_ms {
+            let age = client.options().metadata_max_age.as_millis() as i64;
+            self.refresh_due_ms = now.saturating_add(age.max(1));
+            self.wanted.extend(topics(&state));
+        }
+        next.push(self.refresh_due_ms);
+        drop(state);
+        self.wanted.extend(leaderless);
+        self.ask(committed, listed);
+        for (broker, wanted) in fetches {
+            self.fetch(broker, wanted);
+        }
+        if let Some(offsets) = commit {
+            let report = self.report.clone();
+            tokio::spawn(async move {
+                // What is not committed now is, with more, the next time.
+                let _ = shared.commit(offsets).await;
+                let _ = report.send(Report::AutoCommitted);
+            });
+        }
+        self.refresh();
+        let next = next.into_iter().min().unwrap_or(i64::MAX);
+        let wait = next.saturating_sub(self.shared.now_ms()).clamp(0, IDLE_MS);
+        Duration::from_millis(wait as u64)
+    }
+
+    fn auto_commit(
+        &self,
+        state: &mut State,
+        now: i64,
+        next: &mut Vec<i64>,
+    ) -> Option<BTreeMap<TopicPartition, Position>> {
+        if !state.commits_itself(&self.shared.client) || state.committing {
+            return None;
+        }
+        if now < state.commit_due_ms {
+            next.push(state.commit_due_ms);
+            return None;
+        }
+        let interval = self.shared.client.options().consumer.auto_commit_interval;
+        state.commit_due_ms = now.saturating_add(interval.as_millis() as i64);
+        next.push(state.commit_due_ms);
+        let mut offsets = state.positions.to_commit(true);
+        offsets.retain(|one, position| state.committed.get(one) != Some(position));
+        if offsets.is_empty() {
+            return None;
+        }
+        state.committing = true;
+        Some(offsets)
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Join { attempt, request, revoke } => self.join(attempt, *request, revoke),
+                Command::Count { attempt, topics } => self.count(attempt, topics),
+                Command::Sync { attempt, request } => self.sync(attempt, *request),
+                Command::Heartbeat => self.heartbeat(),
+                Command::Leave(member) => self.shared.leave_behind(member),
+                Command::Assigned(partitions) => {
+                    let mut state = self.shared.lock();
+                    state.positions.assign(&partitions);
+                    // Others may commit for what is not read here.
+                    state.committed.clear();
+                }
+                Command::Forget => {
+                    if let Ok(group) = self.shared.group() {
+                        self.shared.client.forget_coordinator(group);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Commits what is processed, in the generation that ends, and joins the next.
+    fn join(&self, attempt: u64, request: JoinGroupRequest, revoke: bool) {
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        let mut state = shared.lock();
+        let offsets = match state.commits_itself(&shared.client) {
+            true => state.positions.to_commit(true),
+            false => offsets_none(),
+        };
+        if revoke {
+            state.positions.assign(&[]);
+        }
+        drop(state);
+        let identity = shared.identity();
+        tokio::spawn(async move {
+            let (client, lane) = (&shared.client, shared.group_lane);
+            if !offsets.is_empty() {
+                // Refused or not: the join matters more.
+                let group = request.group_id.clone();
+                let _ = requests::commit(client, &group, lane, &identity, &offsets).await;
+            }
+            let answer = requests::join(client, lane, request).await;
+            let _ = report.send(Report::Joined(attempt, answer));
+        });
+    }
+
+    fn count(&self, attempt: u64, topics: BTreeSet<String>) {
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        tokio::spawn(async move {
+            let may_create = shared.client.options().consumer.auto_create_topics;
+            let named: Vec<String> = topics.iter().cloned().collect();
+            let refreshed = shared.client.refresh(Some(named), may_create).await;
+            let counts = refreshed.map(|()| counts(&shared.client, topics.iter()));
+            let _ = report.send(Report::Counted(attempt, counts));
+        });
+    }
+
+    fn sync(&self, attempt: u64, request: SyncGroupRequest) {
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        tokio::spawn(async move {
+            let answer = requests::sync(&shared.client, shared.group_lane, request).await;
+            let _ = report.send(Report::Synced(attempt, answer));
+        });
+    }
+
+    fn heartbeat(&self) {
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        let identity = shared.identity();
+        tokio::spawn(async move {
+            let answer = async {
+                let group = shared.group()?;
+                let shape = |version: i16| {
+                    Ok(HeartbeatRequest {
+                        group_id: group.to_owned(),
+                        generation_id: identity.generation,
+                        member_id: identity.member_id.clone(),
+                        group_instance_id: identity.instance_id.clone().filter(|_| version >= 3),
+                        ..Default::default()
+                    })
+                };
+                let how = How { lane: shared.group_lane, ..How::default() };
+                let to = To::Group(group.to_owned());
+                let call = shared.client.call_how::<HeartbeatRequest, _>(&to, how, shape);
+                Ok(ErrorCode(call.await?.error_code))
+            };
+            let answer = answer.await;
+            let _ = report.send(Report::Heartbeat(identity, answer));
+        });
+    }
+
+    fn ask(
+        &self,
+        committed: Vec<(TopicPartition, u64)>,
+        listed: Vec<(TopicPartition, u64, OffsetSpec)>,
+    ) {
+        let admin = Admin::new(self.shared.client.clone());
+        let options = self.shared.client.options();
+        if let (false, Some(group)) = (committed.is_empty(), options.consumer.group_id.clone()) {
+            let (admin, report) = (admin.clone(), self.report.clone());
+            tokio::spawn(async move {
+                let asked: Vec<_> = committed.iter().map(|(one, _)| one.clone()).collect();
+                let answer = admin.list_consumer_group_offsets(&group, Some(&asked), true).await;
+                let _ = report.send(Report::Committed(committed, answer));
+            });
+        }
+        if !listed.is_empty() {
+            let report = self.report.clone();
+            let isolation = isolation(options.consumer.read_committed);
+            tokio::spawn(async move {
+                let asked: Vec<_> =
+                    listed.iter().map(|(one, _, spec)| (one.clone(), *spec)).collect();
+                let answer = admin.list_offsets(&asked, isolation).await;
+                let _ = report.send(Report::Listed(listed, answer));
+            });
+        }
+    }
+
+    fn fetch(&self, broker: i32, wanted: Vec<Wanted>) {
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        tokio::spawn(async move {
+            let (ids, answer) =
+                requests::fetch(&shared.client, broker, shared.fetch_lane, &wanted).await;
+            let _ = report.send(Report::Fetched(broker, wanted, ids, answer));
+        });
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let now = self.shared.now_ms();
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        let mut commands = Vec::new();
+        let State { membership, positions, .. } = &mut *state;
+        match (report, membership) {
+            (Report::Joined(attempt, answer), Some(member)) => {
+                commands = member.joined(now, attempt, answer);
+            }
+            (Report::Counted(attempt, Ok(counts)), Some(member)) => {
+                commands = member.lead(attempt, counts);
+            }
+            (Report::Counted(attempt, Err(error)), Some(member)) => {
+                commands = member.synced(now, attempt, Err(error));
+            }
+            (Report::Synced(attempt, answer), Some(member)) => {
+                commands = member.synced(now, attempt, answer);
+            }
+            (Report::Heartbeat(identity, answer), Some(member)) => {
+                commands = member.heartbeat(now, &identity, answer);
+            }
+            (Report::Committed(asked, answer), _) => committed(positions, now, &asked, answer),
+            (Report::Listed(asked, answer), _) => listed(positions, now, &asked, answer),
+            (Report::Fetched(broker, wanted, ids, answer), _) => {
+                let moved = self.fetched(positions, now, broker, &wanted, &ids, answer);
+                self.wanted.extend(moved);
+            }
+            (Report::AutoCommitted, _) => state.committing = false,
+            (Report::Rested, _) => self.refreshing = false,
+            (Report::Refreshed, Some(member)) => {
+                member.counted(&counts(&shared.client, member.topics().iter()));
+            }
+            (_, None) => {}
+        }
+        drop(state);
+        self.carry_out(commands);
+    }
+
+    /// Takes in a fetch; topics whose leaders have to be looked for.
+    fn fetched(
+        &self,
+        positions: &mut Positions,
+        now: i64,
+        broker: i32,
+        wanted: &[Wanted],
+        ids: &BTreeMap<Uuid, String>,
+        answer: Result<FetchResponse>,
+    ) -> BTreeSet<String> {
+        let mut moved = BTreeSet::new();
+        let failed = !answer.as_ref().is_ok_and(|response| response.error_code == 0);
+        let topics = answer.map(|response| response.responses).unwrap_or_default();
+        if failed {
+            moved.extend(wanted.iter().map(|one| one.partition.topic.clone()));
+        }
+        for topic in topics {
+            let name = ids.get(&topic.topic_id).cloned().unwrap_or(topic.topic);
+            for data in topic.partitions {
+                let partition = TopicPartition::new(name.clone(), data.partition_index);
+                let Some(asked) = wanted.iter().find(|one| one.partition == partition) else {
+                    continue;
+                };
+                let leader = data.current_leader.clone();
+                if positions.fetched(now, asked, data) {
+                    let known = self.shared.client.metadata_mut(|known| {
+                        let (id, epoch) = (leader.leader_id, leader.leader_epoch);
+                        known.leader_moved(&name, partition.partition, id, epoch)
+                    });
+                    if !known {
+                        moved.insert(name.clone());
+                    }
+                }
+            }
+        }
+        positions.fetch_done(now, broker, wanted, failed);
+        moved
+    }
+
+    /// One refresh at a time, with a pause between two.
+    fn refresh(&mut self) {
+        if self.refreshing || self.wanted.is_empty() {
+            return;
+        }
+        self.refreshing = true;
+        let topics = std::mem::take(&mut self.wanted).into_iter().collect();
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        tokio::spawn(async move {
+            let options = shared.client.options();
+            let may_create = options.consumer.auto_create_topics;
+            let _ = shared.client.refresh(Some(topics), may_create).await;
+            let _ = report.send(Report::Refreshed);
+            pause(options.retry_backoff.after(1)).await;
+            let _ = report.send(Report::Rested);
+        });
+    }
+}
+
+fn committed(
+    positions: &mut Positions,
+    now: i64,
+    asked: &[(TopicPartition, u64)],
+    answer: Result<Vec<Item<TopicPartition, Option<CommittedOffset>>>>,
+) {
+    let position = |found: CommittedOffset| Position {
+        offset: found.offset,
+        leader_epoch: found.leader_epoch,
+    };
+    for (one, number) in asked {
+        let answer = match &answer {
+            Err(error) => Err(error.clone()),
+            Ok(items) => match items.iter().find(|(of, _)| of == one) {
+                Some((_, Ok(found))) => Ok(found.clone().map(position)),
+                Some((_, Err(error))) => Err(error.clone().into()),
+                None => Ok(None),
+            },
+        };
+        positions.committed(now, one, *number, answer);
+    }
+}
+
+fn listed(
+    positions: &mut Positions,
+    now: i64,
+    asked: &[(TopicPartition, u64, OffsetSpec)],
+    answer: Result<Vec<Item<TopicPartition, ListedOffset>>>,
+) {
+    for (one, number, _) in asked {
+        let answer = match &answer {
+            Err(error) => Err(error.clone()),
+            Ok(items) => match items.iter().find(|(of, _)| of == one) {
+                Some((_, Ok(at))) => Ok(Position { offset: at.offset.max(0), leader_epoch: None }),
+                Some((_, Err(error))) => Err(error.clone().into()),
+                None => Err(Error::Protocol(format!("no offset for {one}"))),
+            },
+        };
+        positions.listed(now, one, *number, answer);
+    }
+}
+
+/// How many partitions topics have, as far as they are known.
+fn counts<'a>(client: &Client, topics: impl Iterator<Item = &'a String>) -> BTreeMap<String, i32> {
+    client.metadata(|known| {
+        let counted = topics.filter_map(|name| {
+            let count = known.topic(name)?.partitions.len();
+            Some((name.clone(), i32::try_from(count).unwrap_or(i32::MAX)))
+        });
+        counted.collect()
+    })
+}
+
+/// Every topic that is read or wanted.
+fn topics(state: &State) -> BTreeSet<String> {
+    let assigned = state.positions.assignment().into_iter().map(|one| one.topic);
+    let wanted = state.membership.iter().flat_map(|member| member.topics().to_vec());
+    assigned.chain(wanted).collect()
+}
+
+/// The longest sleep.
+const IDLE_MS: i64 = 60_000;
