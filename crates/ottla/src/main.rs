@@ -318,10 +318,13 @@ fn fail(reason: &str) -> ExitCode {
 const HELP: &str = "\
 usage: ottla [--data DIR] [--port PORT]
        ottla start --config FILE [--override KEY=VALUE]...
-       ottla kafka-storage ...
+       ottla TOOL ...
 
 Without a verb: serves one node for this machine. With start: serves what Apache Kafka's
 configuration FILE says, on directories formatted by kafka-storage; variables KAFKA_* count, too.
+With TOOL (or called by its name): one of Apache Kafka's command line tools, kafka-configs,
+kafka-consumer-groups, kafka-delete-records, kafka-dump-log, kafka-get-offsets, kafka-storage,
+kafka-topics.
 
   --data DIR           where its data is (./ottla-data); formatted if empty or absent
   --port PORT          listen here and nowhere else (9092, or another port if that is taken)

@@ -134,6 +134,10 @@ pub(crate) async fn connect(
     for warning in &options.warnings {
         let _ = writeln!(io.err, "warning: {warning}");
     }
+    if !properties.contains_key(SETUP_TIMEOUT) {
+        // I1: a person waits.
+        options.connect_timeout = options.connect_timeout.min(CONNECT_TIMEOUT);
+    }
     if let Some(timeout) = timeout {
         options.api_timeout = timeout;
         options.request_timeout = options.request_timeout.min(timeout);
@@ -159,6 +163,8 @@ pub(crate) fn exception(code: ErrorCode) -> String {
     format!("org.apache.kafka.common.errors.{class}Exception")
 }
 
+const SETUP_TIMEOUT: &str = "socket.connection.setup.timeout.ms";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Codes whose exceptions have names of their own.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("UNKNOWN_SERVER_ERROR", "UnknownServer"),

@@ -87,6 +87,16 @@ pub fn described_order(names: Vec<String>) -> Vec<String> {
     map_order(names, hash, count)
 }
 
+/// `%-Ns`: at least so many characters. `format!` knows no widths beyond 65,535, and what a
+/// cluster sends may be longer.
+pub fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.chars().count());
+    let mut padded = String::with_capacity(text.len() + missing);
+    padded.push_str(text);
+    padded.extend(std::iter::repeat_n(' ', missing));
+    padded
+}
+
 /// `Integer.parseInt` and `Long.parseLong`, with the words of their exceptions.
 pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     let digits = text.strip_prefix('+').filter(|rest| !rest.starts_with(['+', '-']));
@@ -212,6 +222,13 @@ mod tests {
         // As kafka-topics --describe of 4.3.1 showed them.
         let order = described_order(names.map(str::to_owned).to_vec());
         assert_eq!(order, ["a", "b", "a.b", "__mine", "__consumer_offsets", "c1", "c2", "r1"]);
+    }
+
+    #[test]
+    fn padding_never_cuts_and_has_no_limit() {
+        assert_eq!(pad("äb", 4), "äb  ");
+        assert_eq!(pad("abc", 2), "abc");
+        assert_eq!(pad("", 100_000).len(), 100_000);
     }
 
     #[test]

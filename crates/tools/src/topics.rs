@@ -457,8 +457,9 @@ fn topic_line(
     let factor = topic.partitions.first().map_or(0, |first| {
         replication_factor(first, reassignments.get(&(topic.name.clone(), first.index)))
     });
-    let entries: Vec<&ConfigEntry> = config.iter().collect();
-    let entries = java::map_order(entries, |entry| java::string_hash(&entry.name), 16);
+    let mut entries: Vec<&ConfigEntry> = config.iter().collect();
+    let place = |entry: &&ConfigEntry| CONFIGS.iter().position(|known| *known == entry.name);
+    entries.sort_by_cached_key(|entry| (place(entry).unwrap_or(usize::MAX), entry.name.clone()));
     let configs: Vec<String> = entries
         .into_iter()
         .filter(|entry| entry.source != ConfigSource::DEFAULT)
@@ -583,6 +584,42 @@ const REPORTS: &[&str] = &[
 ];
 const SETTLE_TRIES: u32 = 50;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+/// Topic keys in the order in which Apache Kafka's hash map gives them back.
+const CONFIGS: &[&str] = &[
+    "compression.type",
+    "remote.log.delete.on.disable",
+    "leader.replication.throttled.replicas",
+    "remote.storage.enable",
+    "min.insync.replicas",
+    "segment.jitter.ms",
+    "remote.log.copy.disable",
+    "internal.segment.bytes",
+    "local.retention.ms",
+    "cleanup.policy",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "segment.bytes",
+    "retention.ms",
+    "compression.gzip.level",
+    "flush.messages",
+    "compression.zstd.level",
+    "max.compaction.lag.ms",
+    "file.delete.delay.ms",
+    "max.message.bytes",
+    "min.compaction.lag.ms",
+    "message.timestamp.type",
+    "local.retention.bytes",
+    "preallocate",
+    "index.interval.bytes",
+    "min.cleanable.dirty.ratio",
+    "unclean.leader.election.enable",
+    "retention.bytes",
+    "delete.retention.ms",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "segment.ms",
+    "segment.index.bytes",
+];
 /// Flags and the actions they are for.
 const ONLY_WITH: &[(&str, &[&str])] = &[
     ("config", &["create", "alter"]),

@@ -10,6 +10,7 @@ use client::{Admin, TopicPartition};
 use super::Asked;
 use crate::Io;
 use crate::cluster::Trouble;
+use crate::java::pad;
 
 type Committed = BTreeMap<TopicPartition, CommittedOffset>;
 
@@ -232,8 +233,7 @@ fn offset_table(rows: &[Row], verbose: bool) -> String {
     for row in [&header].into_iter().chain(rows) {
         let cells = row.iter().zip(widths).enumerate();
         let cells = cells.filter(|(column, _)| verbose || *column != 3);
-        let cells: Vec<String> =
-            cells.map(|(_, (text, width))| format!("{text:<width$}")).collect();
+        let cells: Vec<String> = cells.map(|(_, (text, width))| pad(text, width)).collect();
         let _ = write!(table, "\n{}", cells.join(" "));
     }
     table.push('\n');
@@ -258,16 +258,20 @@ fn members(group: &GroupDescription, verbose: bool) -> String {
     let is_static = group.members.iter().any(|member| !instance(member).is_empty());
     let line = |cells: [&str; 6], more: [&str; 4]| {
         let [id, consumer, instance, host, client, count] = cells;
-        let mut line = format!("{id:<group_width$} {consumer:<consumer_width$} ");
+        let (id, consumer) = (pad(id, group_width), pad(consumer, consumer_width));
+        let mut line = format!("{id} {consumer} ");
         if is_static {
-            let _ = write!(line, "{instance:<instance_width$} ");
+            let _ = write!(line, "{} ", pad(instance, instance_width));
         }
-        let _ = write!(line, "{host:<host_width$} {client:<client_width$} {count:<15} ");
+        let (host, client) = (pad(host, host_width), pad(client, client_width));
+        let _ = write!(line, "{host} {client} {count:<15} ");
         if verbose {
             let [epoch, current, target_epoch, target] = more;
             let _ = write!(
                 line,
-                "{epoch:<15} {current:<current_width$} {target_epoch:<15} {target:<target_width$}"
+                "{epoch:<15} {} {target_epoch:<15} {}",
+                pad(current, current_width),
+                pad(target, target_width)
             );
         }
         line.push('\n');
@@ -327,8 +331,8 @@ fn state(group: &GroupDescription, verbose: bool) -> String {
     let coordinator_width = coordinator.chars().count().max(25);
     let group_width = group.group_id.chars().count().max(15);
     let line = |id: &str, at: &str, strategy: &str, state: &str, epochs: [&str; 2], count: &str| {
-        let mut line =
-            format!("\n{id:<group_width$} {at:<coordinator_width$} {strategy:<20} {state:<20} ");
+        let mut line = format!("\n{} {} ", pad(id, group_width), pad(at, coordinator_width));
+        let _ = write!(line, "{} {} ", pad(strategy, 20), pad(state, 20));
         if verbose {
             let [epoch, target] = epochs;
             let _ = write!(line, "{epoch:<15} {target:<25} ");

@@ -250,7 +250,7 @@ async fn list(admin: &Admin, asked: &Asked<'_>, io: &mut Io<'_>) -> Result<(), T
     let line = |group: &str, kind: &str, state: &str| {
         let kind = if by_type { format!(" {kind:<20}") } else { String::new() };
         let state = if by_state { format!(" {state:<20}") } else { String::new() };
-        format!("{group:<width$}{kind}{state}")
+        java::pad(group, width) + &kind + &state
     };
     writeln!(io.out, "{}", line("GROUP", "TYPE", "STATE"))?;
     for group in &groups {
@@ -377,7 +377,8 @@ fn statuses(mut outcomes: Outcomes) -> String {
     outcomes.sort_by_cached_key(|(at, _)| format!("{}{}", at.topic, at.partition));
     let longest = outcomes.iter().map(|(at, _)| at.topic.chars().count()).max();
     let width = longest.unwrap_or(0).max(15);
-    let mut text = format!("\n{:<width$} {:<10} {:<15}", "TOPIC", "PARTITION", "STATUS");
+    let topic = java::pad("TOPIC", width);
+    let mut text = format!("\n{topic} {:<10} {:<15}", "PARTITION", "STATUS");
     for (at, outcome) in outcomes {
         let partition = match at.partition {
             ..0 => "-".to_owned(),
@@ -389,7 +390,8 @@ fn statuses(mut outcomes: Outcomes) -> String {
                 format!("Error: {}", Trouble::with_exception(Some(code), &words))
             }
         };
-        text.push_str(&format!("\n{:<width$} {partition:<10} {status:<15}", at.topic));
+        let topic = java::pad(&at.topic, width);
+        text.push_str(&format!("\n{topic} {partition:<10} {status:<15}"));
     }
     text.push('\n');
     text

@@ -74,7 +74,8 @@ fn table(plans: &[Plan]) -> String {
     let topics = longest(&mut partitions.map(|(found, _)| found.topic.chars().count()));
     let mut table = String::new();
     let mut line = |group: &str, topic: &str, partition: &str, offset: &str| {
-        let _ = write!(table, "\n{group:<groups$} {topic:<topics$} {partition:<10} {offset}");
+        let (group, topic) = (java::pad(group, groups), java::pad(topic, topics));
+        let _ = write!(table, "\n{group} {topic} {partition:<10} {offset}");
     };
     if !plans.is_empty() {
         line("GROUP", "TOPIC", "PARTITION", "NEW-OFFSET");
