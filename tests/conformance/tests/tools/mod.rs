@@ -436,8 +436,8 @@ fn kafka_consumer_groups_is_apache_kafkas() {
 }
 
 #[test]
-fn kafka_consumer_groups_in_every_state_is_apache_kafkas() {
-    transcript("kafka-consumer-groups-2");
+fn kafka_consumer_groups_of_many_groups_is_apache_kafkas() {
+    transcript("kafka-consumer-groups-more");
 }
 
 #[test]
