@@ -158,7 +158,7 @@ fn group_goes_on_over_a_restart_and_new_partitions_are_found() {
         node.topic("letters", 2).await;
         let consumer = member(&node, &[("metadata.max.age.ms", "50")]).await;
         until_shared(&[&consumer], 2).await;
-        let node = node.restart(async {}).await;
+        let node = node.restart().await;
         let producer = Producer::new(node.client(&[]).await);
         producer.send(Record::new("letters", "after")).await.unwrap();
         assert_eq!(text(&consume(&consumer, 1).await[0]), "after");
