@@ -105,7 +105,7 @@ fn committed_offsets_are_where_the_next_member_goes_on() {
         // Read, but not committed: the next member reads it again.
         assert_eq!(consume(&first, 2).await.len(), 2);
         first.close().await.unwrap();
-        let auto = [("enable.auto.commit", "true"), ("auto.commit.interval.ms", "20")];
+        let auto = [("enable.auto.commit", "true"), ("auto.commit.interval.ms", "1")];
         let second = member(&node, &auto).await;
         assert_eq!(text(&consume(&second, 4).await[0]), "2");
         second.close().await.unwrap();
