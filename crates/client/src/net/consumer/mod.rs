@@ -29,6 +29,8 @@ use crate::error::{Error, Result};
 use crate::topic_partition::TopicPartition;
 
 /// Reads records, alone or as a member of a group. Cheap to clone; clones are the same member.
+/// Without [`Consumer::close`] nothing is committed at the end, and the group waits for the
+/// session's timeout before others get its partitions.
 #[derive(Clone, Debug)]
 pub struct Consumer(Arc<Handle>);
 
