@@ -202,15 +202,10 @@ impl Positions {
         }
     }
 
-    /// What to commit: all that was handed out, or only what is processed.
-    pub fn to_commit(&self, only_processed: bool) -> BTreeMap<TopicPartition, Position> {
-        let place = |assigned: &Assigned| match assigned.place {
-            _ if only_processed => assigned.processed,
-            Where::At(position) => Some(position),
-            Where::Committed | Where::Spec(_) => None,
-        };
-        let placed = self.partitions.iter();
-        placed.filter_map(|(one, assigned)| Some((one.clone(), place(assigned)?))).collect()
+    /// What to commit: all that is processed.
+    pub fn to_commit(&self) -> BTreeMap<TopicPartition, Position> {
+        let processed = self.partitions.iter();
+        processed.filter_map(|(one, assigned)| Some((one.clone(), assigned.processed?))).collect()
     }
 
     /// Partitions whose committed offset is to be asked for, and those whose offset is to be

@@ -118,8 +118,8 @@ fn nothing_is_lost_repeated_or_reordered_when_the_broker_restarts() {
                 }
             }
         });
-        let node = node.restart(async {}).await;
-        let node = node.restart(async {}).await;
+        let node = node.restart().await;
+        let node = node.restart().await;
         writing.await.unwrap();
         let consumer = reader(client, "letters").await;
         let records = consume(&consumer, 3_000).await;
@@ -148,7 +148,7 @@ fn consumer_goes_on_over_a_restart() {
         let consumer = reader(client, "letters").await;
         producer.send(Record::new("letters", "before")).await.unwrap();
         assert_eq!(text(&consume(&consumer, 1).await[0]), "before");
-        let node = node.restart(async {}).await;
+        let node = node.restart().await;
         let at = producer.send(Record::new("letters", "after")).await.unwrap();
         assert_eq!(at.offset, Some(1));
         assert_eq!(text(&consume(&consumer, 1).await[0]), "after");

@@ -105,7 +105,7 @@ fn committed_offsets_are_where_the_next_member_goes_on() {
         // Read, but not committed: the next member reads it again.
         assert_eq!(consume(&first, 2).await.len(), 2);
         first.close().await.unwrap();
-        let auto = [("enable.auto.commit", "true"), ("auto.commit.interval.ms", "20")];
+        let auto = [("enable.auto.commit", "true"), ("auto.commit.interval.ms", "1")];
         let second = member(&node, &auto).await;
         assert_eq!(text(&consume(&second, 4).await[0]), "2");
         second.close().await.unwrap();
@@ -158,7 +158,7 @@ fn group_goes_on_over_a_restart_and_new_partitions_are_found() {
         node.topic("letters", 2).await;
         let consumer = member(&node, &[("metadata.max.age.ms", "50")]).await;
         until_shared(&[&consumer], 2).await;
-        let node = node.restart(async {}).await;
+        let node = node.restart().await;
         let producer = Producer::new(node.client(&[]).await);
         producer.send(Record::new("letters", "after")).await.unwrap();
         assert_eq!(text(&consume(&consumer, 1).await[0]), "after");

@@ -96,10 +96,10 @@ fn records_come_in_order_in_turn_and_count_as_processed_at_the_next_poll() {
     let taken = positions.take(4).unwrap();
     let seen: Vec<_> = taken.iter().map(|record| (record.partition, record.offset)).collect();
     assert_eq!(seen, [(0, 0), (0, 1), (0, 2), (1, 0)]);
-    let processed = positions.to_commit(true);
+    let processed = positions.to_commit();
     assert_eq!(processed[&partition(0)].offset, 0, "not before the next poll");
     positions.polled();
-    let processed = positions.to_commit(true);
+    let processed = positions.to_commit();
     assert_eq!((processed[&partition(0)].offset, processed[&partition(1)].offset), (3, 1));
     // What is left of partition 1 waits, and so only partition 0 is fetched again.
     let again = fetch(&mut positions);

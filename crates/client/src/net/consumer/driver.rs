@@ -15,9 +15,10 @@ use messages::{
     SyncGroupResponse,
 };
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use wire::{ErrorCode, Uuid};
 
-use super::{Shared, State, isolation, offsets_none, requests};
+use super::{Noted, Shared, State, isolation, requests};
 use crate::Admin;
 use crate::admin::{CommittedOffset, Item, ListedOffset, OffsetSpec};
 use crate::consumer::group::{Command, Identity};
@@ -119,11 +120,11 @@ impl Driver {
         for (broker, wanted) in fetches {
             self.fetch(broker, wanted);
         }
-        if let Some(offsets) = commit {
+        if let Some(noted) = commit {
             let report = self.report.clone();
             tokio::spawn(async move {
                 // What is not committed now is, with more, the next time.
-                let _ = shared.commit(offsets).await;
+                let _ = shared.commit(noted).await;
                 let _ = report.send(Report::AutoCommitted);
             });
         }
@@ -133,12 +134,7 @@ impl Driver {
         Duration::from_millis(wait as u64)
     }
 
-    fn auto_commit(
-        &self,
-        state: &mut State,
-        now: i64,
-        next: &mut Vec<i64>,
-    ) -> Option<BTreeMap<TopicPartition, Position>> {
+    fn auto_commit(&self, state: &mut State, now: i64, next: &mut Vec<i64>) -> Option<Noted> {
         if !state.commits_itself(&self.shared.client) || state.committing {
             return None;
         }
@@ -149,13 +145,13 @@ impl Driver {
         let interval = self.shared.client.options().consumer.auto_commit_interval;
         state.commit_due_ms = now.saturating_add(interval.as_millis() as i64);
         next.push(state.commit_due_ms);
-        let mut offsets = state.positions.to_commit(true);
-        offsets.retain(|one, position| state.committed.get(one) != Some(position));
+        let mut offsets = state.positions.to_commit();
+        offsets.retain(|one, at| state.committed.get(one).is_none_or(|(_, done)| done != at));
         if offsets.is_empty() {
             return None;
         }
         state.committing = true;
-        Some(offsets)
+        Some(state.note(offsets))
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
@@ -185,21 +181,18 @@ impl Driver {
     fn join(&self, attempt: u64, request: JoinGroupRequest, revoke: bool) {
         let (shared, report) = (self.shared.clone(), self.report.clone());
         let mut state = shared.lock();
-        let offsets = match state.commits_itself(&shared.client) {
-            true => state.positions.to_commit(true),
-            false => offsets_none(),
-        };
+        let commits = state.commits_itself(&shared.client);
+        let offsets = state.positions.to_commit();
+        let noted = commits.then(|| state.note(offsets));
         if revoke {
             state.positions.assign(&[]);
         }
         drop(state);
-        let identity = shared.identity();
         tokio::spawn(async move {
             let (client, lane) = (&shared.client, shared.group_lane);
-            if !offsets.is_empty() {
-                // Refused or not: the join matters more.
-                let group = request.group_id.clone();
-                let _ = requests::commit(client, &group, lane, &identity, &offsets).await;
+            if let Some(noted) = noted {
+                // Refused or late: the join matters more.
+                let _ = timeout(COMMIT_PATIENCE, shared.commit(noted)).await;
             }
             let answer = requests::join(client, lane, request).await;
             let _ = report.send(Report::Joined(attempt, answer));
@@ -227,7 +220,7 @@ impl Driver {
 
     fn heartbeat(&self) {
         let (shared, report) = (self.shared.clone(), self.report.clone());
-        let identity = shared.identity();
+        let identity = shared.lock().identity();
         tokio::spawn(async move {
             let answer = async {
                 let group = shared.group()?;
@@ -443,5 +436,7 @@ fn topics(state: &State) -> BTreeSet<String> {
     assigned.chain(wanted).collect()
 }
 
+/// How long a join waits for the commit before it.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(3);
 /// The longest sleep.
 const IDLE_MS: i64 = 60_000;

@@ -5,6 +5,7 @@
 //! - I1: the state's lock is never held across an await.
 //! - I2: records are taken out of the state and returned without an await in between, so that a
 //!   poll that is cancelled loses none.
+//! - I3: a commit never replaces one of positions that were noted later.
 
 mod driver;
 mod requests;
@@ -28,6 +29,8 @@ use crate::error::{Error, Result};
 use crate::topic_partition::TopicPartition;
 
 /// Reads records, alone or as a member of a group. Cheap to clone; clones are the same member.
+/// Without [`Consumer::close`] nothing is committed at the end, and the group waits for the
+/// session's timeout before others get its partitions.
 #[derive(Clone, Debug)]
 pub struct Consumer(Arc<Handle>);
 
@@ -52,6 +55,8 @@ struct Shared {
     changed: Notify,
     closed: AtomicBool,
     started: Instant,
+    /// One commit at a time, so that none overtakes another (I3).
+    commits: tokio::sync::Mutex<()>,
     /// For fetches, which brokers hold back.
     fetch_lane: u32,
     /// For the group, whose coordinator holds back joins.
@@ -67,7 +72,9 @@ struct State {
     polls: usize,
     commit_due_ms: i64,
     committing: bool,
-    committed: BTreeMap<TopicPartition, Position>,
+    commit_serial: u64,
+    /// What this member committed last, and under which serial it was noted.
+    committed: BTreeMap<TopicPartition, (u64, Position)>,
 }
 
 /// Counts a poll as long as it lasts, cancelled or not.
@@ -112,6 +119,7 @@ impl Consumer {
             polls: 0,
             commit_due_ms: 0,
             committing: false,
+            commit_serial: 0,
             committed: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
@@ -122,6 +130,7 @@ impl Consumer {
             wake: Notify::new(),
             changed: Notify::new(),
             closed: AtomicBool::new(false),
+            commits: tokio::sync::Mutex::default(),
             started: Instant::now(),
         });
         tokio::spawn(driver::Driver::new(shared.clone()).run());
@@ -327,8 +336,8 @@ impl Consumer {
     /// # Errors
     /// The group refused, most likely because it rebalanced and the partitions are others' now.
     pub async fn commit_sync(&self) -> Result<()> {
-        let offsets = self.0.0.lock().positions.to_commit(false);
-        self.0.0.commit(offsets).await
+        let noted = self.0.0.note_all();
+        self.0.0.commit(noted).await
     }
 
     /// Commits these offsets: each the next one to read.
@@ -338,14 +347,15 @@ impl Consumer {
     pub async fn commit_offsets(&self, offsets: &[(TopicPartition, i64)]) -> Result<()> {
         let position = |offset| Position { offset, leader_epoch: None };
         let offsets = offsets.iter().map(|(one, offset)| (one.clone(), position(*offset)));
-        self.0.0.commit(offsets.collect()).await
+        let noted = self.0.0.lock().note(offsets.collect());
+        self.0.0.commit(noted).await
     }
 
     /// Commits everything that polls returned so far; `done` is told what became of it.
     pub fn commit_async(&self, done: impl FnOnce(Result<()>) + Send + 'static) {
         let shared = self.0.0.clone();
-        let offsets = shared.lock().positions.to_commit(false);
-        tokio::spawn(async move { done(shared.commit(offsets).await) });
+        let noted = shared.note_all();
+        tokio::spawn(async move { done(shared.commit(noted).await) });
     }
 
     /// What the group committed for partitions.
@@ -428,20 +438,18 @@ impl Consumer {
         let options = shared.client.options();
         let whole = options.request_timeout;
         let mut result = Ok(());
-        let (offsets, member) = {
+        let (commits, member) = {
             let state = shared.lock();
-            let offsets = state.positions.to_commit(false);
-            let offsets =
-                if state.commits_itself(&shared.client) { offsets } else { offsets_none() };
             let identity = state.membership.as_ref().map(Membership::identity);
             let member = identity.filter(|identity| {
                 !identity.member_id.is_empty() && identity.instance_id.is_none()
             });
-            (offsets, member)
+            (state.commits_itself(&shared.client), member)
         };
-        if !offsets.is_empty() {
+        if commits {
             let late = Error::Timeout { what: "the last commit".into(), after: whole };
-            result = timeout(whole, shared.commit(offsets)).await.unwrap_or(Err(late));
+            let commit = shared.commit(shared.note_all());
+            result = timeout(whole, commit).await.unwrap_or(Err(late));
         }
         shared.closed.store(true, Ordering::Release);
         shared.wake.notify_one();
@@ -454,7 +462,39 @@ impl Consumer {
     }
 }
 
+/// What is to be committed, by whom, as of when.
+#[derive(Debug)]
+struct Noted {
+    /// Rises with every note.
+    serial: u64,
+    /// Of when it was noted: in a later generation the partitions may be others'.
+    identity: Identity,
+    offsets: BTreeMap<TopicPartition, Position>,
+}
+
 impl State {
+    /// Notes positions to commit.
+    fn note(&mut self, offsets: BTreeMap<TopicPartition, Position>) -> Noted {
+        self.commit_serial += 1;
+        Noted { serial: self.commit_serial, identity: self.identity(), offsets }
+    }
+
+    /// Those of which nothing noted later is committed.
+    fn still_new(&self, noted: &Noted) -> BTreeMap<TopicPartition, Position> {
+        let mut offsets = noted.offsets.clone();
+        offsets.retain(|one, _| {
+            self.committed.get(one).is_none_or(|(serial, _)| *serial < noted.serial)
+        });
+        offsets
+    }
+
+    /// The identity for a commit: that of no member if partitions were assigned by hand.
+    fn identity(&self) -> Identity {
+        let member = self.membership.as_ref().filter(|_| self.subscribed);
+        let nobody = Identity { generation: -1, member_id: String::new(), instance_id: None };
+        member.map_or(nobody, Membership::identity)
+    }
+
     /// True if it is for the consumer to commit.
     fn commits_itself(&self, client: &Client) -> bool {
         let options = &client.options().consumer;
@@ -493,24 +533,28 @@ impl Shared {
         state.positions.take(max)
     }
 
-    async fn commit(&self, offsets: BTreeMap<TopicPartition, Position>) -> Result<()> {
+    /// Commits what was noted, after whatever is being committed. A position that was noted
+    /// later and is committed already is left alone (I3).
+    async fn commit(&self, noted: Noted) -> Result<()> {
         let group = self.group()?;
         let options = self.client.options();
         let mut patience = Patience::new(options.api_timeout, options.retry_backoff);
-        if offsets.is_empty() {
-            return Ok(());
-        }
+        let _turn = self.commits.lock().await;
         loop {
-            let identity = self.identity();
-            let answer =
-                requests::commit(&self.client, group, self.group_lane, &identity, &offsets).await;
+            let offsets = self.lock().still_new(&noted);
+            if offsets.is_empty() {
+                return Ok(());
+            }
+            let (lane, identity) = (self.group_lane, &noted.identity);
+            let answer = requests::commit(&self.client, group, lane, identity, &offsets).await;
             let error = match answer {
                 Ok(code) if code.is_none() => {
-                    self.lock().committed.extend(offsets);
+                    let done = offsets.into_iter().map(|(one, at)| (one, (noted.serial, at)));
+                    self.lock().committed.extend(done);
                     return Ok(());
                 }
                 Ok(code) => {
-                    self.commit_refused(&identity, code);
+                    self.commit_refused(identity, code);
                     crate::ApiError::of(code).into()
                 }
                 Err(error) => error,
@@ -520,12 +564,12 @@ impl Shared {
         }
     }
 
-    /// The identity for a commit: that of no member if partitions were assigned by hand.
-    fn identity(&self) -> Identity {
-        let state = self.lock();
-        let member = state.membership.as_ref().filter(|_| state.subscribed);
-        let nobody = Identity { generation: -1, member_id: String::new(), instance_id: None };
-        member.map_or(nobody, Membership::identity)
+    /// Notes everything that was handed out: the application says that it is processed.
+    fn note_all(&self) -> Noted {
+        let mut state = self.lock();
+        state.positions.polled();
+        let offsets = state.positions.to_commit();
+        state.note(offsets)
     }
 
     fn commit_refused(&self, identity: &Identity, code: ErrorCode) {
@@ -555,10 +599,6 @@ impl Shared {
 
 fn isolation(read_committed: bool) -> Isolation {
     if read_committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
-}
-
-fn offsets_none() -> BTreeMap<TopicPartition, Position> {
-    BTreeMap::new()
 }
 
 fn no_group() -> Error {
