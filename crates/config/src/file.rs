@@ -181,6 +181,18 @@ fn check(key: &str, value: &str) -> Verdict {
             "{key}: it guards access, and this version has no authorizer, no TLS and no SASL"
         ));
     }
+    // Of a listener of its own: checked, but there is one value for all of them.
+    if let Some(row) =
+        Some(broker::base_key(key)).filter(|base| *base != key).and_then(broker::find)
+    {
+        return match broker::check_static(row, value) {
+            Ok(()) => Verdict::Strange(format!(
+                "{key} has no effect: this version has one {} for all listeners",
+                row.name
+            )),
+            Err(invalid) => Verdict::Wrong(format!("{key} = {value:?}: {}", invalid.allowed)),
+        };
+    }
     let text = match broker::nearest(key) {
         Some(nearest) => format!("unknown key {key}; did you mean {nearest}?"),
         None => format!("unknown key {key}"),
@@ -233,7 +245,7 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
     let text = |key: &str, default: &str| {
         plan.values.get(key).map_or(default, String::as_str).trim().to_owned()
     };
-    let listeners = parse_endpoints(&text("listeners", "PLAINTEXT://:9092"));
+    let listeners = parse_endpoints(&text("listeners", "PLAINTEXT://:9092"), true);
     let listeners = match listeners {
         Ok(listeners) => listeners,
         Err(text) => return mistake("listeners", format!("listeners: {text}")),
@@ -251,14 +263,27 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
             mistake(PROTOCOLS, format!("{PROTOCOLS}: listener {listener} comes twice"));
         }
     }
+    let mapped = plan.values.contains_key(PROTOCOLS);
     let protocol = |name: &str| map.get(name).cloned();
     let controllers = text("controller.listener.names", "");
     let is_controller = |endpoint: &&Endpoint| split_list(&controllers).any(|n| n == endpoint.name);
+    // A name that meets no listener, for its case or because it is missing, would let clients in by
+    // the controller's.
+    if plan.roles.iter().any(|role| role == "controller")
+        && !listeners.iter().any(|l| is_controller(&l))
+    {
+        let text = format!(
+            "controller.listener.names = {controllers:?}: expected the name of one of the listeners, \
+             written as there: {}",
+            names(&listeners)
+        );
+        mistake("controller.listener.names", text);
+    }
     for endpoint in &listeners {
         let protocol = match protocol(&endpoint.name) {
             Some(protocol) => protocol,
-            // Apache Kafka, too, takes a controller listener nobody mapped for plaintext.
-            None if is_controller(&endpoint) => "PLAINTEXT".to_owned(),
+            // Apache Kafka, too, takes a controller's listener for plaintext where nothing is mapped.
+            None if is_controller(&endpoint) && !mapped => "PLAINTEXT".to_owned(),
             None => {
                 let text = format!(
                     "listeners: {} has no protocol in listener.security.protocol.map",
@@ -290,7 +315,7 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
     if for_clients.is_empty() {
         return mistake("listeners", "listeners: none of them is for clients".into());
     }
-    let told = match parse_endpoints(&text("advertised.listeners", "")) {
+    let told = match parse_endpoints(&text("advertised.listeners", ""), false) {
         // Without the key every listener is told as it is.
         Ok(told) if told.is_empty() => for_clients.clone(),
         Ok(told) => told,
@@ -309,6 +334,11 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
             continue;
         };
         mistake("advertised.listeners", format!("advertised.listeners: {text}"));
+    }
+    let both = ["inter.broker.listener.name", "security.inter.broker.protocol"];
+    if both.iter().all(|key| plan.values.contains_key(*key)) {
+        let text = format!("{} and {}: only one of them may be set", both[0], both[1]);
+        mistake(both[0], text);
     }
     let among = text("inter.broker.listener.name", "PLAINTEXT");
     if !told.iter().any(|told| told.name.eq_ignore_ascii_case(&among)) {
@@ -333,8 +363,9 @@ fn names(endpoints: &[Endpoint]) -> String {
     endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads `NAME://host:port,...`.
-fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+/// Reads `NAME://host:port,...`. Two listeners can't share a port of this machine; what is told may,
+/// as behind one load balancer.
+fn parse_endpoints(text: &str, apart: bool) -> Result<Vec<Endpoint>, String> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for entry in split_list(text) {
         let bad = || format!("{entry:?}: expected NAME://host:port");
@@ -347,7 +378,10 @@ fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
         if endpoints.iter().any(|other| other.name == name) {
             return Err(format!("listener {name} comes twice"));
         }
-        if port != 0 && endpoints.iter().any(|other| other.port == port && other.host == host) {
+        if apart
+            && port != 0
+            && endpoints.iter().any(|other| other.port == port && other.host == host)
+        {
             return Err(format!("port {port} comes twice"));
         }
         endpoints.push(Endpoint { name, host: host.to_owned(), port });
@@ -409,7 +443,7 @@ mod tests {
     const TWO: &str = "process.roles=broker,controller\nnode.id=1\nlog.dirs=/a\n\
                        controller.listener.names=CONTROLLER\n\
                        listeners=IN://:9092,OUT://:9192,CONTROLLER://:9093\n\
-                       listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\n";
+                       listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT,CONTROLLER:PLAINTEXT\n";
 
     #[test]
     fn each_listener_tells_its_own_address_and_one_left_out_tells_none() {
@@ -424,11 +458,29 @@ mod tests {
             })
             .collect();
         assert_eq!(told, [("IN", Some("a.example")), ("OUT", None)]);
+        let shared = format!(
+            "{TWO}inter.broker.listener.name=IN\nadvertised.listeners=IN://a:1,OUT://a:1\n\
+             listener.name.out.max.connections=3\n"
+        );
+        let shared = planned(&shared).unwrap();
+        assert_eq!(shared.listeners.len(), 2);
+        assert!(shared.warnings[0].text.contains("has no effect"), "{:?}", shared.warnings);
         for (lines, said) in [
             ("", "inter.broker.listener.name = \"PLAINTEXT\""),
             ("inter.broker.listener.name=OTHER\n", "expected an advertised listener: IN, OUT"),
             ("inter.broker.listener.name=IN\nadvertised.listeners=IN://a:1,X://a:2\n", "X is not"),
             ("advertised.listeners=CONTROLLER://a:1\n", "can't be advertised"),
+            ("controller.listener.names=controller\n", "written as there: IN, OUT, CONTROLLER"),
+            ("controller.listener.names=\n", "expected the name of one of the listeners"),
+            (
+                "inter.broker.listener.name=IN\nsecurity.inter.broker.protocol=PLAINTEXT\n",
+                "only one of them",
+            ),
+            (
+                "listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT\n",
+                "CONTROLLER has no protocol",
+            ),
+            ("listener.name.out.max.connections=many\n", "expected"),
         ] {
             let problems = planned(&format!("{TWO}{lines}")).unwrap_err();
             assert!(problems.iter().any(|problem| problem.contains(said)), "{lines}: {problems:?}");

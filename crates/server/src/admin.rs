@@ -5,40 +5,75 @@
 //!
 //! Invariants:
 //! - I1: a peer gets one answer a connection, within [`PATIENCE`], and no more memory than
-//!   [`HEAD_MAX`]; at most [`PEERS_MAX`] are served at a time.
+//!   [`HEAD_MAX`]; at most [`PEERS_MAX`] are served at a time, and where there are more the oldest
+//!   give way, so that silent ones keep nobody out.
 //! - I2: nothing here changes the node: the port is not guarded.
+//! - I3: the node is asked for its numbers at most once in [`FRESH`], however many ask here.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::shell::Shell;
 
+/// The node, and what it said of itself last.
+struct Desk {
+    shell: Arc<Shell>,
+    numbers: Mutex<Option<(Instant, Arc<str>)>>,
+}
+
+impl Desk {
+    /// The text for a scraper; `None` once the node is gone.
+    async fn numbers(&self) -> Option<Arc<str>> {
+        let mut last = self.numbers.lock().await;
+        if let Some((taken, text)) = &*last
+            && taken.elapsed() < FRESH
+        {
+            return Some(text.clone());
+        }
+        let shell = self.shell.clone();
+        // It waits for a step to end, and may step itself.
+        let sampled = tokio::task::spawn_blocking(move || shell.sample()).await;
+        let text: Arc<str> = sampled.ok().flatten()?.text().into();
+        *last = Some((Instant::now(), text.clone()));
+        Some(text)
+    }
+}
+
 /// Serves until the node stops.
 pub async fn serve(listener: TcpListener, shell: Arc<Shell>, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(PEERS_MAX));
+    let desk = Arc::new(Desk { shell, numbers: Mutex::default() });
+    let mut peers: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
         };
         let Ok((stream, _)) = accepted else {
             // Out of descriptors, most likely: wait for some to come back.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // Over the limit a connection is closed at once: a scraper comes again.
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let shell = shell.clone();
-        tokio::spawn(async move {
-            let _ = timeout(PATIENCE, converse(stream, &shell)).await;
-            drop(place);
-        });
+        peers.retain(|peer| !peer.is_finished());
+        if peers.len() >= PEERS_MAX
+            && let Some(oldest) = peers.pop_front()
+        {
+            oldest.abort();
+        }
+        let desk = desk.clone();
+        peers.push_back(tokio::spawn(async move {
+            let _ = timeout(PATIENCE, converse(stream, &desk)).await;
+        }));
+    }
+    for peer in peers {
+        peer.abort();
     }
 }
 
@@ -55,7 +90,7 @@ pub async fn bind(wanted: SocketAddr, may_move: bool) -> std::io::Result<TcpList
     }
 }
 
-async fn converse(mut stream: TcpStream, shell: &Shell) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let room = HEAD_MAX.saturating_sub(head.len());
@@ -64,12 +99,12 @@ async fn converse(mut stream: TcpStream, shell: &Shell) -> std::io::Result<()> {
             break;
         }
     }
-    let answer = answer(&head, shell);
+    let answer = answer(&head, desk).await;
     stream.write_all(&answer).await?;
     stream.shutdown().await
 }
 
-fn answer(head: &[u8], shell: &Shell) -> Vec<u8> {
+async fn answer(head: &[u8], desk: &Desk) -> Vec<u8> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split(' ');
@@ -84,14 +119,14 @@ fn answer(head: &[u8], shell: &Shell) -> Vec<u8> {
     }
     let body = method == "GET";
     match path {
-        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" if shell.is_halted() => {
+        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" if desk.shell.is_halted() => {
             response("503 Service Unavailable", TEXT, "stopping\n", body)
         }
         "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" => {
             response("200 OK", TEXT, "ok\n", body)
         }
-        "/metrics" | "/public_metrics" => match shell.sample() {
-            Some(sample) => response("200 OK", EXPOSITION, &sample.text(), body),
+        "/metrics" | "/public_metrics" => match desk.numbers().await {
+            Some(text) => response("200 OK", EXPOSITION, &text, body),
             None => response("503 Service Unavailable", TEXT, "stopping\n", body),
         },
         _ => response("404 Not Found", TEXT, "there is /healthz and /metrics\n", body),
@@ -119,3 +154,5 @@ const HEAD_MAX: usize = 8 << 10;
 const PEERS_MAX: usize = 32;
 /// How long a conversation may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How old numbers may be.
+const FRESH: Duration = Duration::from_secs(1);

@@ -53,7 +53,8 @@ fn render(since_epoch: Duration, level: &str, text: &str, json: bool) -> String 
         let line = serde_json::json!({ "ts": ts, "level": level, "msg": text });
         return format!("{line}\n");
     }
-    let text = text.replace(['\n', '\r'], " ");
+    // Nor move a terminal's cursor.
+    let text = text.replace(char::is_control, " ");
     format!("{ts} {level} {text}\n")
 }
 

@@ -15,11 +15,12 @@ use crate::flags::{Parsed, Spec, switch, value};
 use crate::{Failure, Io, Tool, finish, java};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-configs", run };
+pub const TOOL: Tool =
+    Tool { name: "kafka-configs", about: "Describes and changes configuration.", run };
 
 static SPEC: Spec = Spec {
     tool: TOOL.name,
-    about: "Describes and changes configuration.",
+    about: TOOL.about,
     flags: &[
         value(&["bootstrap-server"], "host:port,...", "Required. Brokers to begin with."),
         value(&["bootstrap-controller"], "host:port,...", "Not available; use a broker."),

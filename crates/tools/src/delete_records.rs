@@ -14,11 +14,15 @@ use crate::flags::{Spec, value};
 use crate::{Failure, Io, Tool, finish};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-delete-records", run };
+pub const TOOL: Tool = Tool {
+    name: "kafka-delete-records",
+    about: "Deletes the records of partitions before an offset.",
+    run,
+};
 
 static SPEC: Spec = Spec {
     tool: TOOL.name,
-    about: "Deletes the records of partitions before an offset.",
+    about: TOOL.about,
     flags: &[
         BOOTSTRAP_SERVER,
         value(

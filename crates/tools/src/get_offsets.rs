@@ -12,11 +12,15 @@ use crate::topic_filter::TopicFilter;
 use crate::{Failure, Io, Tool, finish, java};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-get-offsets", run };
+pub const TOOL: Tool = Tool {
+    name: "kafka-get-offsets",
+    about: "Prints offsets of partitions, a line topic:partition:offset each.",
+    run,
+};
 
 static SPEC: Spec = Spec {
     tool: TOOL.name,
-    about: "Prints offsets of partitions, a line topic:partition:offset each.",
+    about: TOOL.about,
     flags: &[
         BOOTSTRAP_SERVER,
         COMMAND_CONFIG,

@@ -31,6 +31,8 @@ use std::io::{self, BufRead, Write};
 pub struct Tool {
     /// `kafka-storage` and so on.
     pub name: &'static str,
+    /// What it is for, in a sentence.
+    pub about: &'static str,
     /// Carries it out with the arguments after its name; the exit code.
     pub run: fn(&[String], &mut Io<'_>) -> u8,
 }
@@ -93,7 +95,13 @@ impl From<io::Error> for Failure {
 pub fn finish(io: &mut Io<'_>, body: impl FnOnce(&mut Io<'_>) -> Result<u8, Failure>) -> u8 {
     let outcome = body(io);
     let flushed = io.out.flush().map_err(Failure::from);
-    let (text, code) = match outcome.and_then(|code| flushed.map(|()| code)) {
+    let outcome = match (outcome, flushed) {
+        // What was to be done was, or was not; who reads of it changes nothing about that.
+        (Ok(code), Ok(()) | Err(Failure::Closed)) => return code,
+        (Ok(_), Err(failure)) => Err(failure),
+        (failed, _) => failed,
+    };
+    let (text, code) = match outcome {
         Ok(code) | Err(Failure::Code(code)) => return code,
         // I2.
         Err(Failure::Closed) => return 0,
@@ -146,6 +154,19 @@ mod tests {
             Ok(1)
         });
         assert_eq!((code, err), (0, Vec::new()));
+    }
+
+    #[test]
+    fn a_failure_is_one_even_if_nobody_reads_about_it() {
+        let mut err = Vec::new();
+        // As a full buffer before it, this finds out at the end only.
+        let mut out = io::BufWriter::new(Closed);
+        let mut io = Io { stdin: &mut io::empty(), out: &mut out, err: &mut err };
+        let code = finish(&mut io, |io| {
+            writeln!(io.out, "line")?;
+            Ok(1)
+        });
+        assert_eq!((code, err), (1, Vec::new()));
     }
 
     #[test]

@@ -22,7 +22,11 @@ use wire::files::{MetaProperties, parse_meta};
 use crate::{Failure, Io, Tool, finish};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-storage", run };
+pub const TOOL: Tool = Tool {
+    name: "kafka-storage",
+    about: "Formats directories, tells what they are, makes cluster ids.",
+    run,
+};
 
 fn run(args: &[String], io: &mut Io<'_>) -> u8 {
     finish(io, |io| {

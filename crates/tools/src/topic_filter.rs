@@ -8,6 +8,21 @@ use regex_lite::Regex;
 #[derive(Debug)]
 pub(crate) struct TopicFilter(Regex);
 
+fn nests_classes(pattern: &str) -> bool {
+    let mut inside = false;
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '[' if inside => return true,
+            '[' => inside = true,
+            ']' => inside = false,
+            _ => {}
+        }
+    }
+    false
+}
+
 impl TopicFilter {
     /// Reads a list: blanks and quotes around it don't count, commas separate alternatives.
     ///
@@ -17,9 +32,14 @@ impl TopicFilter {
         let quotes = ['"', '\''];
         let pattern = list.trim().replace(',', "|").replace(' ', "");
         let pattern = pattern.trim_matches(quotes);
-        Regex::new(&format!("^(?:{pattern})$"))
-            .map(Self)
-            .map_err(|_| format!("{pattern} is an invalid regex."))
+        let invalid = || format!("{pattern} is an invalid regex.");
+        // By itself first: a pattern that only closes our brackets would mean more than it says.
+        Regex::new(pattern).map_err(|_| invalid())?;
+        // A class in a class is a union in Java, and a class of POSIX here.
+        if nests_classes(pattern) {
+            return Err(invalid());
+        }
+        Regex::new(&format!("^(?:{pattern})$")).map(Self).map_err(|_| invalid())
     }
 
     /// True if the topic is meant.
@@ -47,5 +67,13 @@ mod tests {
         assert_eq!(allowed, ["a.b", "axb", "cc", "c"]);
         assert!(!TopicFilter::new("").unwrap().allows("a"));
         assert_eq!(TopicFilter::new("[").unwrap_err(), "[ is an invalid regex.");
+    }
+
+    #[test]
+    fn a_pattern_that_would_mean_more_here_than_in_java_is_refused() {
+        for pattern in ["a)|(?:b", "a|b)(?:", "[[:alpha:]]", "[a[b]]"] {
+            assert!(TopicFilter::new(pattern).is_err(), "{pattern}");
+        }
+        assert!(TopicFilter::new("\\[a[bc]").unwrap().allows("[ab"));
     }
 }

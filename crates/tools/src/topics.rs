@@ -22,11 +22,15 @@ use crate::topic_filter::{TopicFilter, is_internal};
 use crate::{Failure, Io, Tool, finish, java};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-topics", run };
+pub const TOOL: Tool = Tool {
+    name: "kafka-topics",
+    about: "Lists, describes, creates, changes and deletes topics.",
+    run,
+};
 
 static SPEC: Spec = Spec {
     tool: TOOL.name,
-    about: "Lists, describes, creates, changes and deletes topics.",
+    about: TOOL.about,
     flags: &[
         BOOTSTRAP_SERVER,
         COMMAND_CONFIG,

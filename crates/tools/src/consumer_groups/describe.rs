@@ -157,7 +157,8 @@ async fn partitions(
         let committed = committed.get(&partition);
         let offset = committed.map(|committed| committed.offset);
         let end = ends.get(&partition).copied();
-        let lag = offset.filter(|offset| *offset != -1).zip(end).map(|(offset, end)| end - offset);
+        let known = offset.filter(|offset| *offset != -1);
+        let lag = known.zip(end).map(|(offset, end)| end.wrapping_sub(offset));
         let epoch = committed.and_then(|committed| committed.leader_epoch);
         let number = |number: Option<i64>| number.map_or(MISSING.to_owned(), |n| n.to_string());
         let [consumer, host, client] = owner;

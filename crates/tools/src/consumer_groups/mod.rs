@@ -25,11 +25,15 @@ use crate::flags::{Parsed, Spec, optional, switch, value};
 use crate::{Failure, Io, Tool, finish, java};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-consumer-groups", run };
+pub const TOOL: Tool = Tool {
+    name: "kafka-consumer-groups",
+    about: "Lists, describes and deletes consumer groups, and moves or deletes their offsets.",
+    run,
+};
 
 static SPEC: Spec = Spec {
     tool: TOOL.name,
-    about: "Lists, describes and deletes consumer groups, and moves or deletes their offsets.",
+    about: TOOL.about,
     flags: &[
         BOOTSTRAP_SERVER,
         COMMAND_CONFIG,

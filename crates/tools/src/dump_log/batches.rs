@@ -211,6 +211,9 @@ impl Records {
         if usize::try_from(count).map_or(true, |count| count > body.remaining()) {
             return Err(body.error("impossible number of headers"));
         }
+        if count > HEADERS_MAX {
+            return Err(body.error("more headers than can be shown"));
+        }
         let mut headers = Vec::new();
         for _ in 0..count {
             headers.push(nullable(&mut body)?.ok_or(body.error("header without a name"))?);
@@ -234,6 +237,9 @@ impl Records {
         })
     }
 }
+
+/// Headers of one record that are shown: each takes far more memory here than in the file.
+const HEADERS_MAX: i32 = 1 << 20;
 
 fn nullable(body: &mut Reader) -> Result<Option<Bytes>, wire::DecodeError> {
     match usize::try_from(body.varint()?) {

@@ -26,11 +26,15 @@ use crate::flags::{Parsed, Spec, optional, switch, value};
 use crate::{Failure, Io, Tool, finish, java};
 
 /// The entry in the list of tools.
-pub const TOOL: Tool = Tool { name: "kafka-dump-log", run };
+pub const TOOL: Tool = Tool {
+    name: "kafka-dump-log",
+    about: "Shows what is in the files of a log directory, sound or damaged.",
+    run,
+};
 
 static SPEC: Spec = Spec {
     tool: TOOL.name,
-    about: "Shows what is in the files of a log directory, sound or damaged.",
+    about: TOOL.about,
     flags: &[
         value(
             &["files"],

@@ -226,7 +226,7 @@ fn mask(text: &str) -> String {
             ("{uuid}", 36)
         } else if out.ends_with("crc: ") && digits > 0 {
             ("{crc}", digits)
-        } else if apart && digits == 13 && (rest.starts_with("16") || rest.starts_with("17")) {
+        } else if apart && digits == 13 && rest[..13] > *"1500000000000" {
             ("{ms}", 13)
         } else {
             out.push(first);

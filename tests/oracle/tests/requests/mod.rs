@@ -356,13 +356,14 @@ fn in_order(value: &mut Value, at: &str, unordered: &[&Difference], used: &mut B
     }
 }
 
-/// A difference on purpose: `API POINTER: reason` or `API order POINTER: reason`; `*` stands for
-/// any one part of a pointer.
+/// A difference on purpose: `API POINTER = OURS: reason`, `API POINTER: reason` for what has a test of
+/// its own, or `API order POINTER: reason`; `*` stands for any one part of a pointer.
 struct Difference {
     line: String,
     api: String,
     order: bool,
     pointer: String,
+    ours: Option<String>,
 }
 
 impl Difference {
@@ -373,13 +374,14 @@ impl Difference {
             let (what, reason) = line.split_once(": ").expect("a reason");
             assert!(reason.len() > 10, "{line}: a reason");
             let words: Vec<&str> = what.split(' ').collect();
-            let (api, order, pointer) = match words[..] {
-                [api, "order", pointer] => (api, true, pointer),
-                [api, pointer] => (api, false, pointer),
+            let (api, order, pointer, ours) = match words[..] {
+                [api, "order", pointer] => (api, true, pointer, None),
+                [api, pointer] => (api, false, pointer, None),
+                [api, pointer, "=", ours] => (api, false, pointer, Some(ours.to_owned())),
                 _ => panic!("differences.txt: {line}"),
             };
             let (api, pointer) = (api.to_owned(), pointer.to_owned());
-            Self { line: line.to_owned(), api, order, pointer }
+            Self { line: line.to_owned(), api, order, pointer, ours }
         };
         lines.map(parse).collect()
     }
@@ -497,8 +499,9 @@ fn compare(
         found.clear();
         differ(&left, &right, "", &mut found);
     }
-    found.retain(|Fault(pointer, ..)| {
-        let meant = values.iter().find(|one| one.matches(pointer));
+    found.retain(|Fault(pointer, _, ours)| {
+        let is_ours = |one: &Difference| one.ours.as_ref().is_none_or(|pinned| pinned == ours);
+        let meant = values.iter().find(|one| one.matches(pointer) && is_ours(one));
         used.extend(meant.map(|one| one.line.clone()));
         meant.is_none()
     });
