@@ -308,8 +308,8 @@ fn default(message: &Message, field: &Field, version: i16) -> Value {
     }
 }
 
-/// One place where two replies differ: its pointer, what was expected, what came. Elements of a list
-/// go by their name where they have one.
+/// One place where two replies differ: its pointer, what was expected, what came. Elements of a
+/// list go by their name where they have one.
 struct Fault(String, String, String);
 
 fn differ(left: &Value, right: &Value, at: &str, found: &mut Vec<Fault>) {
@@ -356,8 +356,8 @@ fn in_order(value: &mut Value, at: &str, unordered: &[&Difference], used: &mut B
     }
 }
 
-/// A difference on purpose: `API POINTER = OURS: reason`, `API POINTER: reason` for what has a test of
-/// its own, or `API order POINTER: reason`; `*` stands for any one part of a pointer.
+/// A difference on purpose: `API POINTER = OURS: reason`, `API POINTER: reason` for what has a test
+/// of its own, or `API order POINTER: reason`; `*` stands for any one part of a pointer.
 struct Difference {
     line: String,
     api: String,
