@@ -282,7 +282,7 @@ fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str,
     for endpoint in &listeners {
         let protocol = match protocol(&endpoint.name) {
             Some(protocol) => protocol,
-            // Apache Kafka, too, takes a controller's listener for plaintext where nothing is mapped.
+            // As Apache Kafka takes a controller's listener where nothing is mapped.
             None if is_controller(&endpoint) && !mapped => "PLAINTEXT".to_owned(),
             None => {
                 let text = format!(

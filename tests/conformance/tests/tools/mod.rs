@@ -14,8 +14,8 @@
 //! [the code it ends with]
 //! ```
 //!
-//! `{server}`, `{dir}`, `{data}` and `{lastid}` (the last topic id seen) stand for what is different
-//! each time, and `{id}`, `{uuid}`, `{ms}`, `{crc}` mask it in what is printed.
+//! `{server}`, `{dir}`, `{data}` and `{lastid}` (the last topic id seen) stand for what is
+//! different each time, and `{id}`, `{uuid}`, `{ms}`, `{crc}` mask it in what is printed.
 //!
 //! With `OTTLA_TOOLS=apache` Apache Kafka's tools are run instead of ours, against our node; with
 //! `OTTLA_PEER=apache` as well against Apache Kafka's, and then `UPDATE=1` records. What differs on
