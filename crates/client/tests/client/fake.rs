@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{Client, Consumer, Error, Options, Producer, Record, TopicPartition};
+use client::{Client, Consumer, ConsumerRecord, Error, Options, Producer, Record, TopicPartition};
 use messages::api_versions_response::ApiVersion;
 use messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use messages::header::response_header_version;
 use messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use messages::{
     ApiKey, ApiVersionsResponse, FetchResponse, InitProducerIdResponse, MetadataResponse,
-    ResponseHeader,
+    ProduceResponse, ResponseHeader,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,7 @@ struct Fake {
     /// It names no topics.
     bare: AtomicBool,
     fetches: AtomicU64,
+    produces: AtomicU64,
     rack_seen: AtomicBool,
 }
 
@@ -74,7 +76,13 @@ impl Fake {
         let key = i16::from_be_bytes([request[0], request[1]]);
         let version = i16::from_be_bytes([request[2], request[3]]);
         let correlation_id = i32::from_be_bytes(request[4..8].try_into().unwrap());
-        let known = [ApiKey::ApiVersions, ApiKey::Metadata, ApiKey::Fetch, ApiKey::InitProducerId];
+        let known = [
+            ApiKey::ApiVersions,
+            ApiKey::Metadata,
+            ApiKey::Fetch,
+            ApiKey::InitProducerId,
+            ApiKey::Produce,
+        ];
         let api = known.into_iter().find(|api| *api as i16 == key)?;
         let mut writer = Writer::new();
         writer.i32(0);
@@ -88,6 +96,13 @@ impl Fake {
                 let seen = request.windows(RACK.len()).any(|window| window == RACK.as_bytes());
                 self.rack_seen.fetch_or(seen, Ordering::Relaxed);
                 self.fetched(version).encode(&mut writer, version)
+            }
+            ApiKey::Produce => {
+                match self.produces.fetch_add(1, Ordering::Relaxed) {
+                    // Nothing that could be read.
+                    0 => Ok(()),
+                    _ => written().encode(&mut writer, version),
+                }
             }
             _ => InitProducerIdResponse { producer_id: 7, ..Default::default() }
                 .encode(&mut writer, version),
@@ -158,6 +173,14 @@ impl Fake {
     }
 }
 
+fn written() -> ProduceResponse {
+    let partition_responses =
+        vec![PartitionProduceResponse { base_offset: 5, ..Default::default() }];
+    let topic =
+        TopicProduceResponse { name: "a".into(), partition_responses, ..Default::default() };
+    ProduceResponse { responses: vec![topic], ..Default::default() }
+}
+
 async fn reader(fake: &Fake, topics: &[&str], more: &[(&str, &str)]) -> Consumer {
     let consumer = Consumer::new(fake.client(more).await);
     let all: Vec<_> = topics.iter().map(|topic| TopicPartition::new(*topic, 0)).collect();
@@ -166,12 +189,20 @@ async fn reader(fake: &Fake, topics: &[&str], more: &[(&str, &str)]) -> Consumer
     consumer
 }
 
+/// The records of a poll. That offsets can't be listed is told if it was asked before the seek.
+async fn poll(consumer: &Consumer, patience: Duration) -> Vec<ConsumerRecord> {
+    match consumer.poll(patience).await {
+        Err(Error::Unsupported(_)) => consumer.poll(patience).await.unwrap(),
+        polled => polled.unwrap(),
+    }
+}
+
 #[test]
 fn topics_without_ids_keep_their_records() {
     run(async {
         let fake = Fake { old: true, ..Default::default() }.start().await;
         let consumer = reader(&fake, &["a", "z"], &[]).await;
-        let records = consumer.poll(Duration::from_secs(30)).await.unwrap();
+        let records = poll(&consumer, Duration::from_secs(30)).await;
         assert!(!records.is_empty());
         for record in records {
             assert_eq!((&*record.topic, record.value), ("a", Some(Bytes::from_static(b"a"))));
@@ -184,7 +215,7 @@ fn fetches_name_no_rack_and_hasty_answers_are_not_asked_for_in_a_circle() {
     run(async {
         let fake = Fake::default().start().await;
         let consumer = reader(&fake, &["a"], &[("client.rack", RACK)]).await;
-        assert_eq!(consumer.poll(Duration::from_secs(1)).await.unwrap().len(), 0);
+        assert_eq!(poll(&consumer, Duration::from_secs(1)).await.len(), 0);
         let fetches = fake.fetches.load(Ordering::Relaxed);
         assert!((1..=20).contains(&fetches), "{fetches} fetches in a second");
         assert!(!fake.rack_seen.load(Ordering::Relaxed));
@@ -216,5 +247,16 @@ fn record_that_waits_for_its_topic_is_told_when_the_producer_closes() {
         producer.close().await.unwrap();
         fake.bare.store(false, Ordering::Relaxed);
         assert_eq!(sent.await.unwrap().unwrap_err(), Error::Closed("producer"));
+    });
+}
+
+#[test]
+fn record_whose_answer_can_not_be_read_is_sent_again() {
+    run(async {
+        let fake = Fake::default().start().await;
+        let producer = Producer::new(fake.client(&[]).await);
+        let sent = producer.send(Record::new("a", "x")).await.unwrap();
+        assert_eq!(sent.offset, Some(5));
+        assert_eq!(fake.produces.load(Ordering::Relaxed), 2);
     });
 }
