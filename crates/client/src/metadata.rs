@@ -88,8 +88,12 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Takes in an answer. `all` if every topic was asked for: those not named are gone.
+    /// Takes in an answer. `all` if every topic was asked for: those not named are gone. An answer
+    /// that names no brokers is one of a broker that knows nothing yet: it changes nothing.
     pub fn update(&mut self, response: MetadataResponse, all: bool) {
+        if response.brokers.is_empty() {
+            return;
+        }
         self.cluster_id = response.cluster_id.or(self.cluster_id.take());
         self.controller = Some(response.controller_id).filter(|id| *id >= 0);
         let brokers = response.brokers.into_iter().map(|broker| {
@@ -225,10 +229,11 @@ impl Metadata {
         self.errors.get(name).copied()
     }
 
-    /// The leader of a partition and its epoch.
+    /// The leader of a partition and its epoch; none if nobody says where that broker is.
     pub fn leader(&self, topic: &str, index: i32) -> Option<(i32, i32)> {
         let partition = self.topics.get(topic)?.partition(index)?;
-        Some((partition.leader?, partition.leader_epoch))
+        let leader = partition.leader.filter(|id| self.brokers.contains_key(id))?;
+        Some((leader, partition.leader_epoch))
     }
 
     /// Asserts the invariants.
@@ -291,6 +296,15 @@ mod tests {
         assert_eq!(metadata.topics().count(), 0);
         assert_eq!(metadata.error("b"), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
         assert!(metadata.topic_by_id(Uuid(1)).is_none());
+    }
+
+    #[test]
+    fn leaders_are_brokers_that_are_named_and_answers_without_brokers_say_nothing() {
+        let mut metadata = Metadata::default();
+        metadata.update(answer(&[("a", 1, 0, 5, 0), ("b", 2, 0, 1, 0)]), true);
+        assert_eq!(metadata.leader("a", 0), None);
+        metadata.update(MetadataResponse::default(), true);
+        assert_eq!(metadata.leader("b", 0), Some((1, 0)));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 mod admin;
 #[path = "client/data.rs"]
 mod data;
+#[path = "client/fake.rs"]
+mod fake;
 #[path = "client/groups.rs"]
 mod groups;
 #[path = "client/hostile.rs"]

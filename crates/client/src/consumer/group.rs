@@ -109,6 +109,8 @@ pub struct Membership {
     led: Option<Led>,
     /// Partition counts this member led by; a change makes it rebalance.
     counts: Option<BTreeMap<String, i32>>,
+    /// Every topic of the group it leads.
+    led_topics: BTreeSet<String>,
     heartbeat_due_ms: i64,
     heartbeat_under_way: bool,
     heard_ms: i64,
@@ -153,6 +155,7 @@ impl Membership {
             not_before_ms: 0,
             led: None,
             counts: None,
+            led_topics: BTreeSet::new(),
             heartbeat_due_ms: 0,
             heartbeat_under_way: false,
             heard_ms: 0,
@@ -257,16 +260,10 @@ impl Membership {
         self.phase = Phase::Joining;
         self.rejoin = false;
         let revoke = !self.is_cooperative();
-        let subscription = Subscription {
-            topics: self.topics.clone(),
-            owned: self.owned.clone(),
-            generation: self.generation,
-            rack: self.rack.clone(),
-            instance_id: None,
-        };
+        self.counts = None;
         let protocols = self.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
             name: assignor.name().to_owned(),
-            metadata: encode_subscription(&subscription, *assignor),
+            metadata: encode_subscription(&self.subscription(*assignor), *assignor),
             ..Default::default()
         });
         let ms = |ms: i64| i32::try_from(ms).unwrap_or(i32::MAX);
@@ -281,6 +278,19 @@ impl Membership {
             ..Default::default()
         };
         Command::Join { attempt: self.attempt, request: Box::new(request), revoke }
+    }
+
+    /// What this member says under one assignor. By I2 an eager member owns nothing, whatever the
+    /// group chooses (KIP-429); that the eager sticky assignor is told what it had is a wish.
+    fn subscription(&self, assignor: Assignor) -> Subscription {
+        let keeps = self.is_cooperative() || assignor == Assignor::Sticky;
+        Subscription {
+            topics: self.topics.clone(),
+            owned: if keeps { self.owned.clone() } else { Vec::new() },
+            generation: self.generation,
+            rack: self.rack.clone(),
+            instance_id: None,
+        }
     }
 
     /// JoinGroup was answered, or failed on the way.
@@ -327,7 +337,9 @@ impl Membership {
             (member.member_id, subscription)
         });
         let members: BTreeMap<String, Subscription> = members.collect();
-        let topics = members.values().flat_map(|member| member.topics.iter().cloned()).collect();
+        let topics = members.values().flat_map(|member| member.topics.iter().cloned());
+        let topics: BTreeSet<String> = topics.collect();
+        self.led_topics.clone_from(&topics);
         let (protocol_type, protocol_name) = (response.protocol_type, response.protocol_name);
         self.led = Some(Led { assignor, members, protocol_type, protocol_name });
         vec![Command::Count { attempt, topics }]
@@ -458,12 +470,20 @@ impl Membership {
         }
     }
 
-    /// The number of partitions of a topic changed: whoever leads has to assign anew.
+    /// Topics whose partitions matter to this member: its own, and as the leader every member's.
+    pub fn watched(&self) -> BTreeSet<String> {
+        let led = self.led_topics.iter().filter(|_| self.counts.is_some());
+        self.topics.iter().chain(led).cloned().collect()
+    }
+
+    /// How many partitions the topics of [`Self::watched`] have now, those that are there. If it
+    /// is not what this member led by, it has to assign anew: a topic may have come, gone or
+    /// grown.
     pub fn counted(&mut self, counts: &BTreeMap<String, i32>) {
         if let Some(known) = &self.counts {
-            self.rejoin |= counts
-                .iter()
-                .any(|(topic, count)| known.get(topic).is_some_and(|known| known != count));
+            // Topics subscribed to since then are another reason, which is known already.
+            let counts = counts.iter().filter(|(topic, _)| self.led_topics.contains(*topic));
+            self.rejoin |= !counts.eq(known);
         }
     }
 

@@ -331,16 +331,28 @@ impl Positions {
     }
 
     /// A fetch is over; its partitions, as far as answered, were given to [`Self::fetched`].
-    pub fn fetch_done(&mut self, now_ms: i64, broker: i32, wanted: &[Wanted], failed: bool) {
+    /// `rest`: not to be fetched again at once.
+    pub fn fetch_done(&mut self, now_ms: i64, broker: i32, wanted: &[Wanted], rest: bool) {
         self.busy.remove(&broker);
         let later = now_ms.saturating_add(self.retry_backoff_ms);
         for one in wanted {
             if let Some(assigned) = self.current(&one.partition, one.number) {
                 assigned.fetching = false;
-                if failed {
+                if rest {
                     assigned.not_before_ms = later;
                 }
             }
+        }
+    }
+
+    /// A fetch failed as a whole: what does not pass is told.
+    pub fn fetch_failed(&mut self, error: &Error) {
+        // Metadata mends a broker that is not there.
+        let passes = error.is_retriable()
+            || error.code() == Some(ErrorCode::BROKER_NOT_AVAILABLE)
+            || matches!(error, Error::Closed(_));
+        if !passes {
+            self.error.get_or_insert_with(|| error.clone());
         }
     }
 

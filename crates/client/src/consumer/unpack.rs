@@ -3,8 +3,8 @@
 //! Invariants:
 //! - I1: records below the position, of control batches, and (under `read_committed`) of aborted
 //!   transactions are not handed out, but the position moves past them.
-//! - I2: a batch cut off at the end is what a broker may send to keep to a limit; it is ignored.
-//!   Anything else wrong is an error that names the batch.
+//! - I2: a batch cut off behind a whole one is what a broker may send to keep to a limit; it is
+//!   ignored. Anything else wrong is an error that names the batch.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Fetched {
     topic: Arc<str>,
     partition: i32,
     batches: Batches,
+    /// A batch that is whole was seen.
+    whole: bool,
     current: Option<(BatchHeader, RecordIter)>,
     /// The next offset to hand out.
     position: i64,
@@ -53,6 +55,7 @@ impl Fetched {
             topic,
             partition,
             batches: Batches::new(records),
+            whole: false,
             current: None,
             position,
             aborted,
@@ -115,7 +118,8 @@ impl Fetched {
     fn open_next(&mut self) -> Result<bool> {
         loop {
             let (header, batch) = match self.batches.next() {
-                None | Some(Err(BatchError::Truncated { .. })) => return Ok(false),
+                None => return Ok(false),
+                Some(Err(BatchError::Truncated { .. })) if self.whole => return Ok(false),
                 Some(Err(error)) => {
                     let at = self.position;
                     return Err(Error::Protocol(format!(
@@ -125,6 +129,7 @@ impl Fetched {
                 }
                 Some(Ok(next)) => next,
             };
+            self.whole = true;
             if header.next_offset() <= self.position {
                 // Its transaction may still matter to what follows.
                 self.skips(&header, &batch);
@@ -255,6 +260,9 @@ mod tests {
         let mut fetched_cut = fetched(cut, 0, None);
         assert_eq!(read(&mut fetched_cut), ["0:a"]);
         assert_eq!(fetched_cut.position(), 1);
+        // Without a whole one there would be no end to it: the same would be fetched again.
+        let mut stuck = fetched(Bytes::copy_from_slice(&whole[..70]), 0, None);
+        assert!(stuck.next_record().unwrap_err().to_string().starts_with("protocol error: t-0 at"));
         let mut damaged = whole.clone();
         *damaged.last_mut().unwrap() ^= 1;
         let mut fetched_bad = fetched(damaged.clone().into(), 0, None);

@@ -77,6 +77,19 @@ struct SlotState {
     not_before: Option<Instant>,
 }
 
+/// Who is tried first when anybody will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Live,
+    New,
+    /// Its connection was lost, or could not be made.
+    Failed,
+    /// The same, a moment ago.
+    Resting,
+    /// Somebody waits for its connection already.
+    Connecting,
+}
+
 /// How a call is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct How {
@@ -214,13 +227,16 @@ impl Client {
         }
     }
 
-    /// Whoever is connected already, then the brokers, then the bootstrap servers.
+    /// Whoever is connected already, then the brokers, then the bootstrap servers; among those
+    /// first who did not fail lately. Nobody waits for one that is slow while another may answer.
     async fn to_anyone(&self, lane: u32) -> Result<Connection> {
         let mut places: Vec<Place> = {
             let known = lock(&self.0.metadata);
             known.metadata.brokers.keys().map(|id| Place::Broker(*id)).collect()
         };
         places.extend(self.0.options.bootstrap.iter().cloned().map(Place::Bootstrap));
+        // Stable: brokers stay before bootstrap servers.
+        places.sort_by_cached_key(|place| self.rank(place, lane));
         let mut failed: Vec<(String, String)> = Vec::new();
         let mut other = None;
         for place in places {
@@ -244,6 +260,18 @@ impl Client {
             (None, None) => {
                 Err(Error::Config("No bootstrap urls given in bootstrap.servers".into()))
             }
+        }
+    }
+
+    fn rank(&self, place: &Place, lane: u32) -> Rank {
+        let slot = lock(&self.0.slots).get(&(place.clone(), lane)).cloned();
+        let Some(slot) = slot else { return Rank::New };
+        let Ok(state) = slot.state.try_lock() else { return Rank::Connecting };
+        match (&state.connection, state.not_before) {
+            (Some(open), _) if !open.is_dead() => Rank::Live,
+            (_, Some(until)) if until > Instant::now() => Rank::Resting,
+            (None, None) if state.failures == 0 => Rank::New,
+            _ => Rank::Failed,
         }
     }
 
@@ -352,6 +380,10 @@ impl Client {
         };
         let response = self.call_how::<MetadataRequest, _>(&To::Any, How::default(), shape).await?;
         ApiError::check(response.error_code, None)?;
+        if response.brokers.is_empty() {
+            let why = "it names no brokers yet".to_owned();
+            return Err(Error::Unreachable { address: "the cluster".into(), why });
+        }
         let now = Instant::now();
         let mut known = lock(&self.0.metadata);
         known.metadata.update(response, all);

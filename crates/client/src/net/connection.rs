@@ -8,7 +8,8 @@
 //!   ended the connection.
 //! - I2: bytes go out in the order of [`Connection::begin`], whoever calls it.
 //! - I3: memory for an answer is taken as its bytes arrive, up to the bound that was given.
-//! - I4: dropping the last handle ends both tasks.
+//! - I4: dropping the last handle ends both tasks, after what is queued was written or a moment
+//!   has passed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,10 +40,52 @@ struct Handle {
     address: String,
     client_id: String,
     versions: BTreeMap<i16, (i16, i16)>,
-    out: mpsc::UnboundedSender<Frame>,
+    out: mpsc::UnboundedSender<Queued>,
     pending: Arc<Mutex<Pending>>,
-    /// Dropped with the last handle, which ends the tasks (I4).
-    stop: watch::Sender<bool>,
+    /// Ends the tasks (I4).
+    stop: watch::Sender<Stop>,
+}
+
+/// Whether the tasks go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// Nobody asks any more: what is queued is written first.
+    Drain,
+    Now,
+}
+
+/// A request to write, and whom to tell that it is written.
+#[derive(Debug)]
+struct Queued {
+    frame: Frame,
+    written: Option<oneshot::Sender<()>>,
+}
+
+/// That a request is written, to come.
+#[derive(Debug)]
+pub struct Written {
+    receiver: oneshot::Receiver<()>,
+    connection: Connection,
+}
+
+impl Written {
+    /// Waits until the operating system has the bytes.
+    ///
+    /// # Errors
+    /// The connection ended before, or `patience` did, which ends the connection.
+    pub async fn done(self, patience: Duration) -> Result<()> {
+        let address = self.connection.0.address.clone();
+        match timeout(patience, self.receiver).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::Disconnected { address, why: "closed".into() }),
+            Err(_) => {
+                self.connection.kill("a request timed out");
+                let what = format!("sending to {address}");
+                Err(Error::Timeout { what, after: patience })
+            }
+        }
+    }
 }
 
 /// Requests without an answer yet.
@@ -96,7 +139,7 @@ impl Connection {
         let (read, write) = stream.into_split();
         let pending = Arc::new(Mutex::new(Pending::default()));
         let (out, requests) = mpsc::unbounded_channel();
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::No);
         tokio::spawn(write_requests(
             write,
             requests,
@@ -184,7 +227,7 @@ impl Connection {
     pub fn kill(&self, why: &str) {
         let address = self.0.address.clone();
         lock(&self.0.pending).fail(Error::Disconnected { address, why: why.to_owned() });
-        let _ = self.0.stop.send(true);
+        let _ = self.0.stop.send(Stop::Now);
     }
 
     /// Sends a request; the answer can be waited for. Never waits itself, so that the order of
@@ -193,27 +236,23 @@ impl Connection {
     /// # Errors
     /// A field that the version can't carry is set, or the connection is dead.
     pub fn begin<R: Request>(&self, request: &R, version: i16) -> Result<Answer> {
-        self.enqueue(request, version, true).map(|(receiver, correlation)| Answer {
-            receiver,
-            connection: self.clone(),
-            correlation,
-        })
+        let (sender, receiver) = oneshot::channel();
+        let correlation = self.enqueue(request, version, Then::Answer(sender))?;
+        Ok(Answer { receiver, connection: self.clone(), correlation })
     }
 
-    /// Sends a request that is not answered (a produce with `acks=0`).
+    /// Sends a request that is not answered (a produce with `acks=0`); that it is written can be
+    /// waited for.
     ///
     /// # Errors
     /// As [`Self::begin`].
-    pub fn tell<R: Request>(&self, request: &R, version: i16) -> Result<()> {
-        self.enqueue(request, version, false).map(|_| ())
+    pub fn tell<R: Request>(&self, request: &R, version: i16) -> Result<Written> {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(request, version, Then::Written(sender))?;
+        Ok(Written { receiver, connection: self.clone() })
     }
 
-    fn enqueue<R: Request>(
-        &self,
-        request: &R,
-        version: i16,
-        answered: bool,
-    ) -> Result<(oneshot::Receiver<Result<Bytes>>, i32)> {
+    fn enqueue<R: Request>(&self, request: &R, version: i16, then: Then) -> Result<i32> {
         let mut pending = lock(&self.0.pending);
         if let Some(error) = &pending.dead {
             return Err(error.clone());
@@ -238,30 +277,39 @@ impl Connection {
         }
         writer.patch_size();
         pending.next_correlation = correlation.wrapping_add(1) & i32::MAX;
-        let (sender, receiver) = oneshot::channel();
-        if answered {
-            pending.waiting.insert(correlation, sender);
-        }
+        let written = match then {
+            Then::Answer(sender) => {
+                pending.waiting.insert(correlation, sender);
+                None
+            }
+            Then::Written(sender) => Some(sender),
+        };
         // Within the lock: two callers must not swap between number and place (I2).
-        if self.0.out.send(writer.finish()).is_err() {
+        if self.0.out.send(Queued { frame: writer.finish(), written }).is_err() {
             let address = self.0.address.clone();
             pending.fail(Error::Disconnected { address, why: "closed".into() });
         }
-        Ok((receiver, correlation))
+        Ok(correlation)
     }
 
     fn protocol(&self, api: &str, error: &wire::DecodeError) -> Error {
-        let error = Error::Protocol(format!("{api} answer of {}: {error}", self.0.address));
-        // What follows on this connection can't be trusted either.
-        lock(&self.0.pending).fail(error.clone());
-        error
+        // What follows on this connection can't be trusted either; but what is wrong with one
+        // answer is not what became of the other requests.
+        self.kill("an answer can't be read");
+        Error::Protocol(format!("{api} answer of {}: {error}", self.0.address))
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let _ = self.stop.send(true);
+        let _ = self.stop.send(Stop::Drain);
     }
+}
+
+/// What is waited for after a request.
+enum Then {
+    Answer(oneshot::Sender<Result<Bytes>>),
+    Written(oneshot::Sender<()>),
 }
 
 /// An answer's body, its header read.
@@ -321,32 +369,44 @@ impl Answer {
 
 async fn write_requests(
     mut write: OwnedWriteHalf,
-    mut requests: mpsc::UnboundedReceiver<Frame>,
+    mut requests: mpsc::UnboundedReceiver<Queued>,
     pending: Arc<Mutex<Pending>>,
     address: String,
-    mut stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<Stop>,
 ) {
-    loop {
-        let frame = tokio::select! {
-            frame = requests.recv() => frame,
-            _ = stopped.wait_for(|stop| *stop) => None,
+    let written = {
+        // Ends when the queue does, whose other end goes with the last handle.
+        let mut writing = std::pin::pin!(write_all(&mut write, &mut requests));
+        let stop = tokio::select! {
+            written = &mut writing => Ok(written),
+            stop = stopped.wait_for(|stop| *stop != Stop::No) => Err(stop.map(|stop| *stop)),
         };
-        let Some(frame) = frame else { return };
-        let sent = async {
-            for part in &frame.parts {
-                write.write_all(part).await?;
-            }
-            Ok::<(), io::Error>(())
-        };
-        let sent = tokio::select! {
-            sent = sent => sent,
-            _ = stopped.wait_for(|stop| *stop) => return,
-        };
-        if let Err(error) = sent {
-            lock(&pending).fail(Error::Disconnected { address, why: reason(&error) });
-            return;
+        match stop {
+            Ok(written) => written,
+            Err(Ok(Stop::Drain)) => timeout(DRAIN, writing).await.unwrap_or(Ok(())),
+            Err(_) => return,
+        }
+    };
+    if let Err(error) = written {
+        lock(&pending).fail(Error::Disconnected { address, why: reason(&error) });
+    }
+}
+
+/// Writes what comes until nothing comes any more.
+async fn write_all(
+    write: &mut OwnedWriteHalf,
+    requests: &mut mpsc::UnboundedReceiver<Queued>,
+) -> io::Result<()> {
+    while let Some(Queued { frame, written }) = requests.recv().await {
+        for part in &frame.parts {
+            write.write_all(part).await?;
+        }
+        if let Some(written) = written {
+            // Whoever asked may have given up.
+            let _ = written.send(());
         }
     }
+    Ok(())
 }
 
 struct AnswerReader {
@@ -356,10 +416,10 @@ struct AnswerReader {
 }
 
 impl AnswerReader {
-    async fn run(mut self, address: String, mut stopped: watch::Receiver<bool>) {
+    async fn run(mut self, address: String, mut stopped: watch::Receiver<Stop>) {
         let why = tokio::select! {
             why = self.answers() => why,
-            _ = stopped.wait_for(|stop| *stop) => "closed".to_owned(),
+            _ = stopped.wait_for(|stop| *stop != Stop::No) => "closed".to_owned(),
         };
         lock(&self.pending).fail(Error::Disconnected { address, why });
     }
@@ -424,3 +484,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 const API_VERSIONS_FIRST: i16 = 4;
 const READ_BYTES: usize = 64 * 1024;
+/// How long what is queued may take after the last handle is gone.
+const DRAIN: Duration = Duration::from_secs(1);

@@ -3,11 +3,12 @@
 //! Invariants:
 //! - I1: requests to a broker are begun in the order in which the core handed them out.
 //! - I2: the core's lock is never held across an await.
+//! - I3: whoever waits for a record or for room is told when the producer ends: nothing is taken in
+//!   after `closed`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use wire::ErrorCode;
 
 use super::client::How;
-use super::connection::Connection;
+use super::connection::{Answer, Connection, Written};
 use super::{Client, To, pause};
 use crate::error::{ApiError, Error, Result};
 use crate::producer::accumulator::{Append, Outgoing};
@@ -38,8 +39,7 @@ struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
-        self.0.wake.notify_one();
+        self.0.shut();
     }
 }
 
@@ -51,7 +51,6 @@ struct Shared {
     wake: Notify,
     /// Batches were completed: there may be room, and a flush may be done.
     completed: Notify,
-    closed: AtomicBool,
     started: Instant,
     lane: u32,
 }
@@ -60,14 +59,39 @@ struct Shared {
 struct Core {
     accumulator: Accumulator,
     sticky: Sticky,
-    /// Who waits for a batch.
-    waiting: BTreeMap<BatchId, watch::Sender<Option<Outcome>>>,
+    /// Who waits for a batch, by its number.
+    waiting: BTreeMap<u64, Waiting>,
+    /// Under the lock, so that nobody begins to wait afterwards (I3).
+    closed: bool,
+}
+
+/// Who waits for the records of a batch, however many it is split into.
+#[derive(Debug)]
+struct Waiting {
+    parts: watch::Sender<Vec<Part>>,
+    records: u32,
+    done: u32,
+}
+
+/// What became of some records of a batch.
+#[derive(Clone, Debug)]
+struct Part {
+    first: u32,
+    count: u32,
+    outcome: Outcome,
+}
+
+impl Part {
+    /// Where a record is in it, if it is.
+    fn index(&self, of: u32) -> Option<u32> {
+        of.checked_sub(self.first).filter(|index| *index < self.count)
+    }
 }
 
 /// A record on its way; await it for what became of it. Dropping it does not recall the record.
 #[derive(Debug)]
 pub struct Delivery {
-    outcome: watch::Receiver<Option<Outcome>>,
+    parts: watch::Receiver<Vec<Part>>,
     index: u32,
     topic: String,
     partition: i32,
@@ -76,18 +100,24 @@ pub struct Delivery {
 
 impl Delivery {
     async fn wait(mut self) -> Result<RecordMetadata> {
-        let outcome = match self.outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
+        let number = self.index;
+        let of = |parts: &Vec<Part>| {
+            parts.iter().find_map(|part| Some((part.index(number)?, part.outcome.clone())))
+        };
+        let found = match self.parts.wait_for(|parts| of(parts).is_some()).await {
+            Ok(parts) => of(&parts),
             Err(_) => None,
         };
-        match outcome {
-            Some(Outcome::Written { base_offset, log_append_time }) => Ok(RecordMetadata {
-                topic: self.topic,
-                partition: self.partition,
-                offset: base_offset.map(|base| base + i64::from(self.index)),
-                timestamp: log_append_time.unwrap_or(self.timestamp),
-            }),
-            Some(Outcome::Failed(error)) => Err(error),
+        match found {
+            Some((index, Outcome::Written { base_offset, log_append_time })) => {
+                Ok(RecordMetadata {
+                    topic: self.topic,
+                    partition: self.partition,
+                    offset: base_offset.map(|base| base + i64::from(index)),
+                    timestamp: log_append_time.unwrap_or(self.timestamp),
+                })
+            }
+            Some((_, Outcome::Failed(error))) => Err(error),
             None => Err(Error::Closed("producer")),
         }
     }
@@ -116,6 +146,7 @@ impl Producer {
             accumulator: Accumulator::new(settings),
             sticky: Sticky::new(options.producer.batch_bytes, seed),
             waiting: BTreeMap::new(),
+            closed: false,
         };
         let shared = Arc::new(Shared {
             lane: client.take_lane(),
@@ -123,7 +154,6 @@ impl Producer {
             core: Mutex::new(core),
             wake: Notify::new(),
             completed: Notify::new(),
-            closed: AtomicBool::new(false),
             started: Instant::now(),
         });
         tokio::spawn(Sender::new(shared.clone()).run());
@@ -150,9 +180,7 @@ impl Producer {
     pub async fn enqueue(&self, mut record: Record) -> Result<Delivery> {
         let shared = &self.0.0;
         let options = &shared.client.options().producer;
-        if shared.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed("producer"));
-        }
+        shared.lock().check_open()?;
         let size = record.size();
         if size > options.request_bytes_max {
             let most = options.request_bytes_max;
@@ -199,11 +227,12 @@ impl Producer {
             let completed = shared.completed.notified();
             let mut completed = std::pin::pin!(completed);
             completed.as_mut().enable();
-            if shared.lock().accumulator.oldest_open() >= upto {
-                return Ok(());
-            }
-            if shared.closed.load(Ordering::Acquire) {
-                return Err(Error::Closed("producer"));
+            {
+                let core = shared.lock();
+                if core.accumulator.oldest_open() >= upto {
+                    return Ok(());
+                }
+                core.check_open()?;
             }
             completed.await;
         }
@@ -215,13 +244,38 @@ impl Producer {
     /// It was closed before.
     pub async fn close(self) -> Result<()> {
         let flushed = self.flush().await;
-        self.0.0.closed.store(true, Ordering::Release);
-        self.0.0.wake.notify_one();
+        self.0.0.shut();
         flushed
     }
 }
 
+impl Core {
+    fn complete(&mut self, batch: BatchId, count: u32, outcome: Outcome) {
+        let Some(waiting) = self.waiting.get_mut(&batch.0) else { return };
+        waiting.parts.send_modify(|parts| parts.push(Part { first: batch.1, count, outcome }));
+        waiting.done += count;
+        if waiting.done >= waiting.records {
+            self.waiting.remove(&batch.0);
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed { Err(Error::Closed("producer")) } else { Ok(()) }
+    }
+}
+
 impl Shared {
+    /// Invariant I3. Ends the task, too.
+    fn shut(&self) {
+        let mut core = self.lock();
+        core.closed = true;
+        // Whoever still waits is told by the end of the channels.
+        core.waiting.clear();
+        drop(core);
+        self.completed.notify_waiters();
+        self.wake.notify_one();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Core> {
         // Nothing panics while it holds this; and if it did, the data is whole.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -240,6 +294,7 @@ impl Shared {
         let options = self.client.options();
         let mut failures = 0;
         loop {
+            self.lock().check_open()?;
             let error = match self.client.topic(topic, true).await {
                 Ok(topic) if !topic.partitions.is_empty() => return Ok(topic),
                 Ok(_) => ApiError::of(ErrorCode::LEADER_NOT_AVAILABLE).into(),
@@ -267,6 +322,7 @@ impl Shared {
     ) -> Result<Option<Delivery>> {
         let ignore_keys = self.client.options().producer.ignore_keys;
         let mut core = self.lock();
+        core.check_open()?;
         let count = topic.partitions.len() as i32;
         let key = record.key.as_deref().filter(|_| !ignore_keys);
         let partition = match (record.partition, key) {
@@ -302,14 +358,19 @@ impl Shared {
                 if record.partition.is_none() && key.is_none() {
                     core.sticky.count(&record.topic, record.size());
                 }
-                let sender = core.waiting.entry(batch).or_insert_with(|| watch::channel(None).0);
-                let outcome = sender.subscribe();
+                let waiting = core.waiting.entry(batch.0).or_insert_with(|| Waiting {
+                    parts: watch::channel(Vec::new()).0,
+                    records: 0,
+                    done: 0,
+                });
+                waiting.records = index + 1;
+                let parts = waiting.parts.subscribe();
                 drop(core);
                 if wake {
                     self.wake.notify_one();
                 }
                 let topic = record.topic.clone();
-                Ok(Some(Delivery { outcome, index, topic, partition, timestamp }))
+                Ok(Some(Delivery { parts, index, topic, partition, timestamp }))
             }
         }
     }
@@ -319,8 +380,26 @@ impl Shared {
 enum Report {
     Connected(i32, Result<Connection>),
     Answered(u64, Result<messages::ProduceResponse>),
+    /// Written, of a request that is not answered.
+    Told(u64, Result<()>),
     Identified(Result<(i64, i16)>),
     Refreshed,
+}
+
+/// A request under way.
+enum Begun {
+    Told(Written),
+    Asked(Answer, i16),
+}
+
+/// Tells everybody when the task ends.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.shut();
+        self.0.client.close_lane(self.0.lane);
+    }
 }
 
 struct Sender {
@@ -329,6 +408,9 @@ struct Sender {
     report: mpsc::UnboundedSender<Report>,
     connections: BTreeMap<i32, Connection>,
     connecting: BTreeSet<i32>,
+    /// Brokers that could not be connected to: how often in a row, and until when they are left
+    /// alone.
+    resting: BTreeMap<i32, (u32, i64)>,
     refreshing: bool,
     wanted: BTreeSet<String>,
 }
@@ -342,13 +424,16 @@ impl Sender {
             report,
             connections: BTreeMap::new(),
             connecting: BTreeSet::new(),
+            resting: BTreeMap::new(),
             refreshing: false,
             wanted: BTreeSet::new(),
         }
     }
 
     async fn run(mut self) {
-        while !self.shared.closed.load(Ordering::Acquire) {
+        // However this ends, by a panic or with the runtime.
+        let _end = End(self.shared.clone());
+        while !self.shared.lock().closed {
             let wait = self.step();
             let shared = self.shared.clone();
             tokio::select! {
@@ -362,10 +447,6 @@ impl Sender {
                 () = pause(wait) => {}
             }
         }
-        // Whoever still waits is told by the end of the channels.
-        self.shared.lock().waiting.clear();
-        self.shared.completed.notify_waiters();
-        self.shared.client.close_lane(self.shared.lane);
     }
 
     /// Sends what can be sent; how long until there may be more.
@@ -385,6 +466,8 @@ impl Sender {
             }
         }
         self.carry_out();
+        let rested = self.resting.values().map(|(_, until)| *until).filter(|until| *until > now);
+        let next = rested.chain(next).min();
         let next = next.map_or(IDLE_MS, |next| (next - self.shared.now_ms()).clamp(0, IDLE_MS));
         Duration::from_millis(next as u64)
     }
@@ -395,6 +478,9 @@ impl Sender {
             return Some(open.clone());
         }
         self.connections.remove(&broker);
+        if self.resting.get(&broker).is_some_and(|(_, until)| *until > self.shared.now_ms()) {
+            return None;
+        }
         if self.connecting.insert(broker) {
             let (shared, report) = (self.shared.clone(), self.report.clone());
             tokio::spawn(async move {
@@ -417,14 +503,18 @@ impl Sender {
         let version = version.map(|version| version.min(request::VERSION_MAX));
         let begun = version.and_then(|version| {
             if acks == 0 {
-                connection.tell(&composed, version)?;
-                return Ok(None);
+                return Ok(Begun::Told(connection.tell(&composed, version)?));
             }
-            Ok(Some((connection.begin(&composed, version)?, version)))
+            Ok(Begun::Asked(connection.begin(&composed, version)?, version))
         });
         match begun {
-            Ok(None) => self.shared.lock().accumulator.told(number),
-            Ok(Some((answer, version))) => {
+            Ok(Begun::Told(written)) => {
+                let report = self.report.clone();
+                tokio::spawn(async move {
+                    let _ = report.send(Report::Told(number, written.done(patience).await));
+                });
+            }
+            Ok(Begun::Asked(answer, version)) => {
                 let report = self.report.clone();
                 tokio::spawn(async move {
                     // A little more than the broker was told: its words are better than ours.
@@ -446,9 +536,18 @@ impl Sender {
             Report::Connected(broker, opened) => {
                 self.connecting.remove(&broker);
                 match opened {
-                    Ok(connection) => drop(self.connections.insert(broker, connection)),
-                    // The leader may be another by now.
-                    Err(_) => self.want_all(),
+                    Ok(connection) => {
+                        self.resting.remove(&broker);
+                        self.connections.insert(broker, connection);
+                    }
+                    Err(_) => {
+                        let (failures, until) = self.resting.entry(broker).or_default();
+                        *failures = failures.saturating_add(1);
+                        let pause = self.shared.client.options().reconnect_backoff.after(*failures);
+                        *until = now.saturating_add((pause.as_millis() as i64).max(1));
+                        // The leader may be another by now.
+                        self.want_all();
+                    }
                 }
             }
             Report::Answered(number, Ok(response)) => {
@@ -460,7 +559,8 @@ impl Sender {
                 });
                 self.shared.lock().accumulator.answered(now, number, &verdicts);
             }
-            Report::Answered(number, Err(error)) => {
+            Report::Told(number, Ok(())) => self.shared.lock().accumulator.told(number),
+            Report::Answered(number, Err(error)) | Report::Told(number, Err(error)) => {
                 self.shared.lock().accumulator.lost(now, number, &error);
             }
             Report::Identified(Ok((id, epoch))) => {
@@ -495,11 +595,9 @@ impl Sender {
             let mut identify = false;
             for effect in effects {
                 match effect {
-                    Effect::Complete(batch, outcome) => {
+                    Effect::Complete(batch, count, outcome) => {
                         completed = true;
-                        if let Some(waiting) = core.waiting.remove(&batch) {
-                            let _ = waiting.send(Some(outcome));
-                        }
+                        core.complete(batch, count, outcome);
                     }
                     Effect::Refresh(topic) => drop(self.wanted.insert(topic)),
                     Effect::Identify => identify = true,

@@ -9,14 +9,14 @@
 //! - I2: a batch keeps its producer id, epoch and sequence as long as the broker may have written
 //!   it. It is numbered anew only after the broker said that the lowest batch without an answer
 //!   doesn't follow what it has (so none of them was written), with nothing in flight.
-//! - I3: every batch ends with exactly one [`Effect::Complete`].
+//! - I3: every batch ends with exactly one [`Effect::Complete`]; one that was split, as its parts.
 //! - I4: `buffered` is the sum of the sizes of the batches that are not complete.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use wire::batch::{BatchHeader, HEADER_BYTES, increment_sequence};
 use wire::compress::Compression;
-use wire::record::{BatchBuilder, BatchOptions};
+use wire::record::{BatchBuilder, BatchOptions, RecordIter};
 use wire::{Bytes, ErrorCode};
 
 use super::Record;
@@ -24,9 +24,10 @@ use crate::error::{ApiError, Error};
 use crate::options::{Backoff, ProducerOptions};
 use crate::topic_partition::TopicPartition;
 
-/// A batch, in rising order of creation.
+/// A batch, in rising order of records: its number, and which record of what was collected under
+/// that number is its first (not 0 if it was split).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BatchId(pub u64);
+pub struct BatchId(pub u64, pub u32);
 
 /// What the accumulator goes by; times in milliseconds.
 #[derive(Clone, Debug)]
@@ -85,8 +86,9 @@ pub enum Outcome {
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell whoever waits for the records of a batch; never after anything else about it.
-    Complete(BatchId, Outcome),
+    /// Tell whoever waits for the records of a batch, of so many; never after anything else about
+    /// it.
+    Complete(BatchId, u32, Outcome),
     /// Ask for metadata of a topic: its leaders may have moved.
     Refresh(String),
     /// Ask for a producer id, and call [`Accumulator::identified`].
@@ -226,7 +228,8 @@ impl Accumulator {
         if !self.queues.contains_key(to) {
             self.queues.insert(to.clone(), Queue::default());
         }
-        let next = BatchId(self.next_batch);
+        let next = BatchId(self.next_batch, 0);
+        let builder = self.builder();
         let flush_below = self.flush_below;
         let settings = &self.settings;
         let Some(queue) = self.queues.get_mut(to) else { return Append::Full };
@@ -238,18 +241,12 @@ impl Accumulator {
         });
         let mut added = size;
         if !fits {
-            let options = BatchOptions {
-                leader_epoch: -1,
-                compression: settings.compression,
-                level: settings.compression_level,
-                ..Default::default()
-            };
             queue.waiting.push_back(Batch {
                 id: next,
                 created_ms: now_ms,
                 size: HEADER_BYTES,
                 count: 0,
-                body: Body::Open(Box::new(BatchBuilder::new(options))),
+                body: Body::Open(builder),
                 stamp: None,
                 ordinal: 0,
                 attempts: 0,
@@ -280,7 +277,7 @@ impl Accumulator {
     /// least what this returns.
     pub fn flush(&mut self) -> BatchId {
         self.flush_below = self.next_batch;
-        BatchId(self.next_batch)
+        BatchId(self.next_batch, 0)
     }
 
     /// The oldest batch that is not complete; the next one to come if all are.
@@ -290,7 +287,7 @@ impl Accumulator {
             let in_flight = queue.in_flight.iter().map(|(_, batch)| batch);
             waiting.chain(in_flight).filter(|batch| !batch.given_up).map(|batch| batch.id)
         });
-        open.min().unwrap_or(BatchId(self.next_batch))
+        open.min().unwrap_or(BatchId(self.next_batch, 0))
     }
 
     /// Bytes of records that wait.
@@ -407,7 +404,7 @@ impl Accumulator {
         let mut bytes = 0;
         for partition in ready {
             let Some(batch) = self.take_first(&partition) else { continue };
-            let size = batch.size;
+            let (size, count) = (batch.size, batch.count);
             match self.close(&partition, batch) {
                 Ok((batch, sealed)) => {
                     bytes += sealed.len();
@@ -416,7 +413,7 @@ impl Accumulator {
                     }
                     batches.push((partition, sealed));
                 }
-                Err((id, error)) => self.complete(id, size, Outcome::Failed(error)),
+                Err((id, error)) => self.complete(id, size, count, Outcome::Failed(error)),
             }
             if bytes + self.settings.batch_bytes > self.settings.request_bytes_max {
                 break;
@@ -499,7 +496,7 @@ impl Accumulator {
         }
         for partition in self.queues.keys().cloned().collect::<Vec<_>>() {
             while let Some(batch) = self.take_first(&partition) {
-                self.complete(batch.id, batch.size, Outcome::Failed(error.clone()));
+                self.complete(batch.id, batch.size, batch.count, Outcome::Failed(error.clone()));
             }
         }
     }
@@ -531,9 +528,16 @@ impl Accumulator {
         for partition in partitions {
             if let Some(batch) = self.landed(request, &partition) {
                 self.effects.push(Effect::Refresh(partition.topic.clone()));
-                match error.is_retriable() {
+                // An answer that can't be read doesn't say that nothing was written.
+                let again = error.is_retriable() || matches!(error, Error::Protocol(_));
+                match again {
                     true => self.again(now_ms, &partition, batch, error.clone()),
-                    false => self.complete(batch.id, batch.size, Outcome::Failed(error.clone())),
+                    false => self.complete(
+                        batch.id,
+                        batch.size,
+                        batch.count,
+                        Outcome::Failed(error.clone()),
+                    ),
                 }
             }
         }
@@ -546,7 +550,7 @@ impl Accumulator {
         for partition in partitions {
             if let Some(batch) = self.landed(request, &partition) {
                 let outcome = Outcome::Written { base_offset: None, log_append_time: None };
-                self.complete(batch.id, batch.size, outcome);
+                self.complete(batch.id, batch.size, batch.count, outcome);
             }
         }
     }
@@ -568,7 +572,7 @@ impl Accumulator {
                 base_offset: Some(verdict.base_offset).filter(|offset| *offset >= 0),
                 log_append_time: Some(verdict.log_append_time).filter(|time| *time >= 0),
             };
-            return self.complete(batch.id, batch.size, outcome);
+            return self.complete(batch.id, batch.size, batch.count, outcome);
         }
         let error = Error::from(ApiError { code, message: verdict.message.clone() });
         let out_of_sequence = [
@@ -588,19 +592,89 @@ impl Accumulator {
             }
             return self.again(now_ms, partition, batch, error);
         }
+        if code == ErrorCode::MESSAGE_TOO_LARGE && batch.count > 1 {
+            return match self.split(&batch) {
+                Some(parts) => self.replace(partition, batch, parts),
+                None => {
+                    self.complete(batch.id, batch.size, batch.count, Outcome::Failed(error));
+                }
+            };
+        }
         if code.refreshes_metadata() {
             self.effects.push(Effect::Refresh(partition.topic.clone()));
         }
         match code.is_retriable() {
             true => self.again(now_ms, partition, batch, error),
-            false => self.complete(batch.id, batch.size, Outcome::Failed(error)),
+            false => self.complete(batch.id, batch.size, batch.count, Outcome::Failed(error)),
         }
+    }
+
+    /// Two batches of the records of one that is too large. They have the sequences that it had
+    /// (I2), so that what was sent behind it still follows.
+    fn split(&self, batch: &Batch) -> Option<[Batch; 2]> {
+        let Body::Closed { header, payload } = &batch.body else { return None };
+        let whole: Bytes = [&header.to_bytes()[..], payload].concat().into();
+        // What this producer wrote itself.
+        let mut records = RecordIter::open(&whole, usize::MAX).ok()?;
+        let first_count = batch.count / 2;
+        let mut part = |first: u32, count: u32| {
+            let mut builder = self.builder();
+            for _ in 0..count {
+                let record = records.next()?.ok()?;
+                let headers = record.headers.iter();
+                let headers = headers
+                    .map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value.as_deref())));
+                let headers = headers.collect::<Option<Vec<_>>>()?;
+                let (key, value) = (record.key.as_deref(), record.value.as_deref());
+                builder.push(record.timestamp, key, value, &headers);
+            }
+            let stamp = batch
+                .stamp
+                .map(|(identity, sequence)| (identity, increment_sequence(sequence, first as i32)));
+            Some(Batch {
+                id: BatchId(batch.id.0, batch.id.1 + first),
+                created_ms: batch.created_ms,
+                size: 0,
+                count,
+                body: Body::Open(builder),
+                stamp,
+                ordinal: batch.ordinal,
+                attempts: batch.attempts,
+                not_before_ms: 0,
+                given_up: false,
+            })
+        };
+        let mut parts = [part(0, first_count)?, part(first_count, batch.count - first_count)?];
+        // Their share; what matters is that it is given back (I4).
+        parts[0].size = batch.size / 2;
+        parts[1].size = batch.size - batch.size / 2;
+        Some(parts)
+    }
+
+    /// Puts the parts of a batch into its place (I1).
+    fn replace(&mut self, partition: &TopicPartition, batch: Batch, parts: [Batch; 2]) {
+        let Some(queue) = self.queues.get_mut(partition) else { return };
+        let at = queue.waiting.iter().position(|other| other.id > batch.id);
+        let at = at.unwrap_or(queue.waiting.len());
+        for part in parts.into_iter().rev() {
+            queue.waiting.insert(at, part);
+        }
+        self.open += 1;
+    }
+
+    fn builder(&self) -> Box<BatchBuilder> {
+        Box::new(BatchBuilder::new(BatchOptions {
+            leader_epoch: -1,
+            compression: self.settings.compression,
+            level: self.settings.compression_level,
+            ..Default::default()
+        }))
     }
 
     /// Puts a batch back into its place (I1), or gives it up.
     fn again(&mut self, now_ms: i64, partition: &TopicPartition, mut batch: Batch, error: Error) {
         if batch.attempts > self.settings.retries {
-            return self.complete(batch.id, batch.size, Outcome::Failed(error));
+            return self.complete(batch.id, batch.size, batch.count, Outcome::Failed(error));
         }
         let pause = self.settings.retry_backoff.after(batch.attempts);
         batch.not_before_ms = now_ms.saturating_add(pause.as_millis() as i64);
@@ -642,29 +716,29 @@ impl Accumulator {
         for (partition, queue) in &mut self.queues {
             let late = |batch: &Batch| now_ms.saturating_sub(batch.created_ms) >= after;
             while let Some(batch) = queue.waiting.pop_front_if(|batch| late(batch)) {
-                gone.push((partition.clone(), batch.id, batch.size));
+                gone.push((partition.clone(), batch.id, batch.size, batch.count));
             }
             for (_, batch) in queue.in_flight.iter_mut() {
                 if late(batch) && !batch.given_up {
                     batch.given_up = true;
-                    gone.push((partition.clone(), batch.id, batch.size));
+                    gone.push((partition.clone(), batch.id, batch.size, batch.count));
                 }
             }
         }
-        gone.sort_by_key(|(_, id, _)| *id);
-        for (partition, id, size) in gone {
+        gone.sort_by_key(|(_, id, ..)| *id);
+        for (partition, id, size, count) in gone {
             let what = format!("delivery to {partition}");
             let after = std::time::Duration::from_millis(after.max(0) as u64);
-            self.complete(id, size, Outcome::Failed(Error::Timeout { what, after }));
+            self.complete(id, size, count, Outcome::Failed(Error::Timeout { what, after }));
         }
     }
 
     /// Invariants I3 and I4.
-    fn complete(&mut self, id: BatchId, size: usize, outcome: Outcome) {
+    fn complete(&mut self, id: BatchId, size: usize, count: u32, outcome: Outcome) {
         self.buffered = self.buffered.saturating_sub(size);
         self.open = self.open.saturating_sub(1);
         self.pressed = false;
-        self.effects.push(Effect::Complete(id, outcome));
+        self.effects.push(Effect::Complete(id, count, outcome));
     }
 }
 

@@ -255,3 +255,39 @@ fn senders_wait_for_room() {
         node.stop().await;
     });
 }
+
+#[test]
+fn records_without_acknowledgement_are_written_before_the_producer_is_closed() {
+    run(async {
+        let node = Node::start().await;
+        node.topic("t", 1).await;
+        let client = node.client(&[("acks", "0"), ("linger.ms", "0")]).await;
+        let producer = Producer::new(client.clone());
+        for _ in 0..MANY {
+            producer.enqueue(Record::new("t", "x".repeat(1_000))).await.unwrap();
+        }
+        producer.close().await.unwrap();
+        let consumer = Consumer::new(client);
+        let partition = TopicPartition::new("t", 0);
+        // The broker is told of the last ones; when it has written them it doesn't say.
+        while consumer.end_offsets(std::slice::from_ref(&partition)).await.unwrap()[0].1
+            < MANY as i64
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn batches_that_are_too_large_for_the_broker_are_split() {
+    run(async {
+        let node = Node::start().await;
+        node.topic("t", 1).await;
+        let with = [("batch.size", "4000000"), ("linger.ms", "1000")];
+        let producer = Producer::new(node.client(&with).await);
+        let places = produce(&producer, (0..2_000).map(|_| Record::new("t", "x".repeat(1_000))));
+        let expected: Vec<_> = (0..2_000).map(|offset| (0, offset)).collect();
+        assert_eq!(places.await, expected);
+        producer.close().await.unwrap();
+    });
+}

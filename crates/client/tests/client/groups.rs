@@ -195,3 +195,57 @@ fn misuse_is_told() {
         node.stop().await;
     });
 }
+
+#[test]
+fn commits_and_heartbeats_are_not_held_up_by_a_join_that_is() {
+    run(async {
+        let node = Node::start().await;
+        node.topic("letters", 4).await;
+        let with = [("partition.assignment.strategy", "cooperative-sticky")];
+        let (first, second) = (member(&node, &with).await, member(&node, &with).await);
+        until_shared(&[&first, &second], 4).await;
+        let third = member(&node, &with).await;
+        // The second does not poll, and so the joins of the others are held back.
+        for _ in 0..10 {
+            let (ours, theirs) = tokio::join!(
+                first.poll(Duration::from_millis(100)),
+                third.poll(Duration::from_millis(100))
+            );
+            assert!(ours.unwrap().is_empty() && theirs.unwrap().is_empty());
+        }
+        let part = first.assignment()[0].clone();
+        let offsets = [(part, 1)];
+        let commit = first.commit_offsets(&offsets);
+        let commit = tokio::time::timeout(Duration::from_secs(15), commit);
+        assert_eq!(commit.await.expect("held up"), Ok(()));
+    });
+}
+
+#[test]
+fn eager_member_makes_way_for_a_cooperative_one() {
+    run(async {
+        let node = Node::start().await;
+        node.topic("letters", 4).await;
+        let both = [("partition.assignment.strategy", "range,cooperative-sticky")];
+        let first = member(&node, &both).await;
+        until_shared(&[&first], 4).await;
+        let one = [("partition.assignment.strategy", "cooperative-sticky")];
+        let second = member(&node, &one).await;
+        until_shared(&[&first, &second], 4).await;
+    });
+}
+
+#[test]
+fn topic_that_comes_late_is_assigned() {
+    run(async {
+        let node = Node::start().await;
+        let admin = node.topic("letters", 1).await;
+        let with = [("metadata.max.age.ms", "200"), ("allow.auto.create.topics", "false")];
+        let reader = member(&node, &with).await;
+        reader.subscribe(&["letters", "late"]).unwrap();
+        until_shared(&[&reader], 1).await;
+        let made = admin.create_topics(&[client::admin::NewTopic::new("late", 2)], false).await;
+        made.unwrap()[0].1.as_ref().expect("a topic");
+        until_shared(&[&reader], 3).await;
+    });
+}

@@ -144,3 +144,61 @@ fn what_can_not_be_helped_is_told_once() {
     assert_eq!(a.step(2_000, true), (vec![], Some(2_010)));
     join(&mut a, 2_010);
 }
+
+/// `a` leads alone; what it knows of partitions is `counts`.
+fn leads(a: &mut Membership, counts: &[(&str, i32)]) -> Vec<Command> {
+    let (attempt, request, _) = join(a, 100);
+    let metadata = request.protocols[0].metadata.clone();
+    let one = JoinGroupResponseMember { member_id: "a".into(), metadata, ..Default::default() };
+    let answer = JoinGroupResponse {
+        generation_id: 1,
+        protocol_name: Some(request.protocols[0].name.clone()),
+        leader: "a".into(),
+        member_id: "a".into(),
+        members: vec![one],
+        ..Default::default()
+    };
+    a.joined(100, attempt, Ok(answer));
+    a.lead(attempt, map(counts));
+    let all: Vec<_> = (0..4).map(|index| TopicPartition::new("t", index)).collect();
+    let answer = SyncGroupResponse { assignment: encode_assignment(&all), ..Default::default() };
+    a.synced(100, attempt, Ok(answer))
+}
+
+fn map(counts: &[(&str, i32)]) -> BTreeMap<String, i32> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn eager_member_owns_nothing_under_any_assignor() {
+    let mut a = member("range,sticky,cooperative-sticky");
+    leads(&mut a, &[("t", 4)]);
+    a.heartbeat(150, &a.identity(), Ok(ErrorCode::REBALANCE_IN_PROGRESS));
+    let (_, request, revoke) = join(&mut a, 200);
+    assert!(revoke);
+    for (assignor, owned) in
+        [(Assignor::Range, 0), (Assignor::Sticky, 4), (Assignor::CooperativeSticky, 0)]
+    {
+        let said = request.protocols.iter().find(|one| one.name == assignor.name()).unwrap();
+        let said = decode_subscription(&said.metadata, assignor);
+        assert_eq!(said.owned.len(), owned, "{assignor:?}");
+    }
+}
+
+#[test]
+fn the_leader_assigns_anew_when_any_topic_of_the_group_comes_goes_or_grows() {
+    for (now, again) in [
+        (&[("t", 4)][..], false),
+        (&[("t", 4), ("own", 9)][..], false),
+        (&[("t", 5)][..], true),
+        (&[("t", 4), ("late", 1)][..], true),
+        (&[][..], true),
+    ] {
+        let mut a = member("range");
+        a.subscribe(&["t".to_owned(), "late".to_owned()]);
+        leads(&mut a, &[("t", 4)]);
+        assert!(!a.holds_back() && a.watched().contains("late"));
+        a.counted(&map(now));
+        assert_eq!(a.holds_back(), again, "{now:?}");
+    }
+}

@@ -124,3 +124,22 @@ fn offset_out_of_range_goes_where_the_policy_says() {
     assert!(fetch(&mut positions).is_empty());
     assert_eq!(positions.next_ms(0), Some(10));
 }
+
+#[test]
+fn fetches_that_fail_for_good_are_told_and_others_are_not() {
+    let mut positions = reading();
+    let code = |code| Error::from(ApiError::of(code));
+    let passing = [
+        Error::Disconnected { address: "a:1".into(), why: "reset".into() },
+        code(ErrorCode::BROKER_NOT_AVAILABLE),
+    ];
+    for error in passing {
+        positions.fetch_failed(&error);
+        assert_eq!(positions.take(1), Ok(vec![]), "{error}");
+    }
+    for error in [Error::Protocol("no answer".into()), code(ErrorCode::INVALID_REQUEST)] {
+        positions.fetch_failed(&error);
+        assert_eq!(positions.take(1), Err(error));
+        assert_eq!(positions.take(1), Ok(vec![]), "told once");
+    }
+}

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use messages::{
     FetchResponse, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
@@ -21,9 +21,9 @@ use wire::{ErrorCode, Uuid};
 use super::{Noted, Shared, State, isolation, requests};
 use crate::Admin;
 use crate::admin::{CommittedOffset, Item, ListedOffset, OffsetSpec};
-use crate::consumer::group::{Command, Identity};
+use crate::consumer::group::{Command, Identity, Membership};
 use crate::consumer::positions::{Position, Positions, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{ApiError, Error, Result};
 use crate::net::client::How;
 use crate::net::{Client, To, pause};
 use crate::topic_partition::TopicPartition;
@@ -39,11 +39,21 @@ enum Report {
         Result<Vec<Item<TopicPartition, Option<CommittedOffset>>>>,
     ),
     Listed(Vec<(TopicPartition, u64, OffsetSpec)>, Result<Vec<Item<TopicPartition, ListedOffset>>>),
-    Fetched(i32, Vec<Wanted>, BTreeMap<Uuid, String>, Result<FetchResponse>),
+    Fetched(Answered),
     AutoCommitted,
     Refreshed,
     /// Metadata may be asked for again.
     Rested,
+}
+
+/// What came of a fetch.
+struct Answered {
+    broker: i32,
+    wanted: Vec<Wanted>,
+    /// Under which ids topics were asked for.
+    ids: BTreeMap<Uuid, String>,
+    answer: Result<FetchResponse>,
+    took: Duration,
 }
 
 pub(super) struct Driver {
@@ -81,6 +91,7 @@ impl Driver {
         self.shared.changed.notify_waiters();
         self.shared.client.close_lane(self.shared.fetch_lane);
         self.shared.client.close_lane(self.shared.group_lane);
+        self.shared.client.close_lane(self.shared.commit_lane);
     }
 
     /// Does what is to be done; how long until there is more.
@@ -233,7 +244,7 @@ impl Driver {
                         ..Default::default()
                     })
                 };
-                let how = How { lane: shared.group_lane, ..How::default() };
+                let how = How { lane: shared.commit_lane, ..How::default() };
                 let to = To::Group(group.to_owned());
                 let call = shared.client.call_how::<HeartbeatRequest, _>(&to, how, shape);
                 Ok(ErrorCode(call.await?.error_code))
@@ -273,9 +284,12 @@ impl Driver {
     fn fetch(&self, broker: i32, wanted: Vec<Wanted>) {
         let (shared, report) = (self.shared.clone(), self.report.clone());
         tokio::spawn(async move {
+            let began = Instant::now();
             let (ids, answer) =
                 requests::fetch(&shared.client, broker, shared.fetch_lane, &wanted).await;
-            let _ = report.send(Report::Fetched(broker, wanted, ids, answer));
+            let took = began.elapsed();
+            let answered = Answered { broker, wanted, ids, answer, took };
+            let _ = report.send(Report::Fetched(answered));
         });
     }
 
@@ -303,14 +317,14 @@ impl Driver {
             }
             (Report::Committed(asked, answer), _) => committed(positions, now, &asked, answer),
             (Report::Listed(asked, answer), _) => listed(positions, now, &asked, answer),
-            (Report::Fetched(broker, wanted, ids, answer), _) => {
-                let moved = self.fetched(positions, now, broker, &wanted, &ids, answer);
+            (Report::Fetched(answered), _) => {
+                let moved = self.fetched(positions, now, answered);
                 self.wanted.extend(moved);
             }
             (Report::AutoCommitted, _) => state.committing = false,
             (Report::Rested, _) => self.refreshing = false,
             (Report::Refreshed, Some(member)) => {
-                member.counted(&counts(&shared.client, member.topics().iter()));
+                member.counted(&counts(&shared.client, member.watched().iter()));
             }
             (_, None) => {}
         }
@@ -319,23 +333,33 @@ impl Driver {
     }
 
     /// Takes in a fetch; topics whose leaders have to be looked for.
-    fn fetched(
-        &self,
-        positions: &mut Positions,
-        now: i64,
-        broker: i32,
-        wanted: &[Wanted],
-        ids: &BTreeMap<Uuid, String>,
-        answer: Result<FetchResponse>,
-    ) -> BTreeSet<String> {
+    fn fetched(&self, positions: &mut Positions, now: i64, answered: Answered) -> BTreeSet<String> {
+        let Answered { broker, wanted, ids, answer, took } = answered;
         let mut moved = BTreeSet::new();
-        let failed = !answer.as_ref().is_ok_and(|response| response.error_code == 0);
-        let topics = answer.map(|response| response.responses).unwrap_or_default();
-        if failed {
-            moved.extend(wanted.iter().map(|one| one.partition.topic.clone()));
-        }
+        let answer = answer.and_then(|response| {
+            ApiError::check(response.error_code, None)?;
+            Ok(response)
+        });
+        // A broker that has nothing waits before it says so; one that doesn't is not to be asked
+        // in a circle.
+        let max_wait = self.shared.client.options().consumer.fetch_max_wait;
+        let hasty = answer.as_ref().is_ok_and(is_empty) && took < max_wait / 2;
+        let rest = answer.is_err() || hasty;
+        let topics = match answer {
+            Ok(response) => response.responses,
+            Err(error) => {
+                moved.extend(wanted.iter().map(|one| one.partition.topic.clone()));
+                positions.fetch_failed(&error);
+                Vec::new()
+            }
+        };
         for topic in topics {
-            let name = ids.get(&topic.topic_id).cloned().unwrap_or(topic.topic);
+            let name = match topic.topic_id.is_zero() {
+                true => Some(topic.topic),
+                false => ids.get(&topic.topic_id).cloned(),
+            };
+            // A topic that was not asked for.
+            let Some(name) = name else { continue };
             for data in topic.partitions {
                 let partition = TopicPartition::new(name.clone(), data.partition_index);
                 let Some(asked) = wanted.iter().find(|one| one.partition == partition) else {
@@ -353,7 +377,7 @@ impl Driver {
                 }
             }
         }
-        positions.fetch_done(now, broker, wanted, failed);
+        positions.fetch_done(now, broker, &wanted, rest);
         moved
     }
 
@@ -374,6 +398,14 @@ impl Driver {
             let _ = report.send(Report::Rested);
         });
     }
+}
+
+/// True if no partition of an answer says anything.
+fn is_empty(response: &FetchResponse) -> bool {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.all(|data| {
+        data.error_code == 0 && data.records.as_ref().is_none_or(|records| records.is_empty())
+    })
 }
 
 fn committed(
@@ -432,7 +464,7 @@ fn counts<'a>(client: &Client, topics: impl Iterator<Item = &'a String>) -> BTre
 /// Every topic that is read or wanted.
 fn topics(state: &State) -> BTreeSet<String> {
     let assigned = state.positions.assignment().into_iter().map(|one| one.topic);
-    let wanted = state.membership.iter().flat_map(|member| member.topics().to_vec());
+    let wanted = state.membership.iter().flat_map(Membership::watched);
     assigned.chain(wanted).collect()
 }
 

@@ -61,6 +61,8 @@ struct Shared {
     fetch_lane: u32,
     /// For the group, whose coordinator holds back joins.
     group_lane: u32,
+    /// For commits and heartbeats, which a join that is held back must not hold up.
+    commit_lane: u32,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl Consumer {
         let shared = Arc::new(Shared {
             fetch_lane: client.take_lane(),
             group_lane: client.take_lane(),
+            commit_lane: client.take_lane(),
             client,
             state: Mutex::new(state),
             wake: Notify::new(),
@@ -545,7 +548,7 @@ impl Shared {
             if offsets.is_empty() {
                 return Ok(());
             }
-            let (lane, identity) = (self.group_lane, &noted.identity);
+            let (lane, identity) = (self.commit_lane, &noted.identity);
             let answer = requests::commit(&self.client, group, lane, identity, &offsets).await;
             let error = match answer {
                 Ok(code) if code.is_none() => {

@@ -138,7 +138,9 @@ pub(super) async fn fetch(
         }
     });
     let has_ids = topics.values().all(|(id, _)| !id.is_zero());
-    let ids = topics.iter().map(|(name, (id, _))| (*id, (*name).to_owned())).collect();
+    // Zero is no id: topics that have none are answered by name.
+    let ids = topics.iter().filter(|(_, (id, _))| !id.is_zero());
+    let ids = ids.map(|(name, (id, _))| (*id, (*name).to_owned())).collect();
     let max_wait_ms = i32::try_from(options.fetch_max_wait.as_millis()).unwrap_or(i32::MAX);
     let shape = |version: i16| {
         let by_id = version >= 13;
@@ -161,7 +163,8 @@ pub(super) async fn fetch(
             max_bytes: options.fetch_max_bytes,
             isolation_level: i8::from(options.read_committed),
             topics: topics.iter().map(topic).collect(),
-            rack_id: if version >= 11 { client.options().rack.clone() } else { String::new() },
+            // No rack: a leader that knows it names a follower instead of answering (KIP-392),
+            // and this client does not fetch from followers.
             ..Default::default()
         })
     };

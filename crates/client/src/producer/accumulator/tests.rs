@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use wire::record::RecordIter;
-
 use super::*;
 
 /// A producer with a broker that may lose requests or answers, and keeps what it is sent as
@@ -61,7 +59,7 @@ impl Pair {
 
     fn look(&mut self) {
         for effect in self.core.take_effects() {
-            if let Effect::Complete(id, outcome) = effect {
+            if let Effect::Complete(id, _, outcome) = effect {
                 self.done.push((id, outcome));
             }
         }
@@ -245,4 +243,72 @@ fn requests_in_flight_are_bounded_and_identity_comes_first() {
     }
     pair.send();
     assert_eq!(pair.under_way.len(), 2);
+}
+
+/// Five batches of three records, each under way.
+fn five_of_three() -> Pair {
+    let mut settings = settings();
+    settings.batch_bytes = 400;
+    settings.batch_records = 3;
+    let mut pair = Pair::new(settings);
+    for index in 0..15 {
+        pair.append(&format!("record {index}"));
+    }
+    pair.now = 10;
+    pair.send();
+    assert_eq!(pair.under_way.len(), 5);
+    pair
+}
+
+#[test]
+fn batch_that_is_too_large_is_split_in_its_place_with_its_sequences() {
+    for largest in [1, 2] {
+        let mut pair = five_of_three();
+        let too_large = Verdict {
+            code: ErrorCode::MESSAGE_TOO_LARGE,
+            message: String::new(),
+            base_offset: -1,
+            log_append_time: -1,
+        };
+        for _ in 0..100 {
+            let count = pair
+                .under_way
+                .front()
+                .map(|out| BatchHeader::parse(&out.batches[0].1).unwrap().count);
+            match count {
+                Some(count) if count > largest => {
+                    let out = pair.under_way.pop_front().unwrap();
+                    let verdicts = BTreeMap::from([(partition(), too_large.clone())]);
+                    pair.core.answered(pair.now, out.request, &verdicts);
+                    pair.look();
+                }
+                _ => pair.answer(9),
+            }
+            pair.now += 20;
+            pair.send();
+        }
+        let expected: Vec<String> = (0..15).map(|index| format!("record {index}")).collect();
+        assert_eq!(pair.log, expected);
+        assert_eq!(pair.state.as_ref().unwrap().0, 0, "no new epoch was needed");
+        assert_eq!((pair.core.buffered(), pair.core.open), (0, 0));
+        let ids: BTreeSet<BatchId> = pair.done.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids.len(), pair.done.len(), "I3");
+        assert!(pair.done.iter().all(|(_, outcome)| matches!(outcome, Outcome::Written { .. })));
+    }
+}
+
+#[test]
+fn answer_that_can_not_be_read_is_asked_for_again() {
+    let mut pair = five_of_three();
+    let out = pair.under_way.pop_front().unwrap();
+    // It is written; only nobody could tell.
+    pair.write(&out);
+    pair.core.lost(pair.now, out.request, &Error::Protocol("Produce answer".into()));
+    for _ in 0..20 {
+        pair.answer(9);
+        pair.now += 20;
+        pair.send();
+    }
+    assert_eq!(pair.log.len(), 15);
+    assert!(pair.done.iter().all(|(_, outcome)| matches!(outcome, Outcome::Written { .. })));
 }
