@@ -4,11 +4,11 @@
 //! 503 when it does not any more; `GET /metrics` (also `/public_metrics`) is Prometheus' text.
 //!
 //! Invariants:
-//! - I1: a peer gets one answer a connection, within [`PATIENCE`], and no more memory than
-//!   [`HEAD_MAX`]; at most [`PEERS_MAX`] are served at a time, and where there are more the oldest
+//! - I1: a peer gets one answer a connection, within `PATIENCE`, and no more memory than
+//!   `HEAD_MAX`; at most `PEERS_MAX` are served at a time, and where there are more the oldest
 //!   give way, so that silent ones keep nobody out.
 //! - I2: nothing here changes the node: the port is not guarded.
-//! - I3: the node is asked for its numbers at most once in [`FRESH`], however many ask here.
+//! - I3: the node is asked for its numbers at most once in `FRESH`, however many ask here.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
