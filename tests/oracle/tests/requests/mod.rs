@@ -521,7 +521,11 @@ fn replies_are_apache_kafkas() {
     names.sort();
     let only = std::env::var("SCENARIO").unwrap_or_default();
     names.retain(|name| name.contains(&only));
-    let differences = if Node::is_peer() { Vec::new() } else { Difference::all() };
+    let mut differences = Difference::all();
+    if Node::is_peer() {
+        // Its own order is not the same twice either.
+        differences.retain(|one| one.order);
+    }
     let (mut used, mut wrong, mut asked) = (BTreeSet::new(), String::new(), 0);
     for name in &names {
         let text = fs::read_to_string(here(name)).expect("a scenario");
@@ -551,5 +555,6 @@ fn replies_are_apache_kafkas() {
         .map(|one| one.line.as_str())
         .filter(|line| !used.contains(*line))
         .collect();
-    assert!(!only.is_empty() || unused.is_empty(), "differences that are none: {unused:#?}");
+    let some_only = !only.is_empty() || Node::is_peer();
+    assert!(some_only || unused.is_empty(), "differences that are none: {unused:#?}");
 }
