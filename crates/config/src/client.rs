@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker::{State, distance};
+use crate::broker::State;
 use crate::value::{Invalid, Kind, MAX, MAX_INT};
 
 /// One key of a client.
@@ -130,8 +130,7 @@ pub fn find(name: &str) -> Option<&'static Row> {
 /// The key that looks most like one that does not exist, if any looks like it at all.
 pub fn nearest(name: &str) -> Option<&'static str> {
     let names = ROWS.iter().flat_map(|row| [row.name, row.alias]).filter(|name| !name.is_empty());
-    let (distance, nearest) = names.map(|known| (distance(name, known), known)).min()?;
-    (distance <= 1 + name.len() / 6).then_some(nearest)
+    crate::nearest(name, names)
 }
 
 /// Builds the table from its rows, each in two or three lines.

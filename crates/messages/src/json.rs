@@ -275,8 +275,8 @@ fn integer<T: TryFrom<i64>>(field: &Field, json: &Value) -> Result<T, JsonError>
     value.ok_or(fault(field, "expected an integer of its size"))
 }
 
-/// Standard base64 with padding.
-fn base64(bytes: &[u8]) -> String {
+/// Bytes as byte fields show them: standard base64 with padding.
+pub fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));

@@ -326,7 +326,7 @@ fn unknown_partitions(request: &DescribeQuorumRequest) -> DescribeQuorumResponse
         let partitions = asked.map(|asked| describe_quorum_response::PartitionData {
             partition_index: asked.partition_index,
             error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
-            error_message: Some("This server does not host this topic-partition.".to_owned()),
+            error_message: Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.words().to_owned()),
             ..Default::default()
         });
         describe_quorum_response::TopicData {

@@ -138,10 +138,7 @@ impl Spec {
     fn unknown(&self, dashes: &str, name: &str) -> Failure {
         let mut text = format!("error: unknown option {dashes}{name}");
         let names = self.flags.iter().chain(EVERYWHERE).flat_map(|flag| flag.names);
-        let nearest = names
-            .map(|known| (distance(known, name), known))
-            .filter(|(distance, known)| distance * 3 <= known.len().max(name.len()))
-            .min_by_key(|(distance, _)| *distance);
+        let nearest = config::nearest(name, names.copied());
         let prefix = || {
             let mut starting = self
                 .flags
@@ -149,9 +146,9 @@ impl Spec {
                 .flat_map(|flag| flag.names)
                 .filter(|known| name.len() > 1 && known.starts_with(name));
             let first = starting.next();
-            first.filter(|_| starting.next().is_none())
+            first.filter(|_| starting.next().is_none()).copied()
         };
-        if let Some(known) = nearest.map(|(_, known)| known).or_else(prefix) {
+        if let Some(known) = nearest.or_else(prefix) {
             let dashes = if known.len() == 1 { "-" } else { "--" };
             let _ = write!(text, "\n  did you mean {dashes}{known}?");
         }
@@ -352,26 +349,6 @@ fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Letters to add, drop or change to get from one word to the other.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().take(NAME_CHARS_MAX).collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, letter) in left.chars().enumerate() {
-        let mut diagonal = index;
-        let mut before = index + 1;
-        for (cell, other) in row.iter_mut().skip(1).zip(&right) {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            before = changed.min(*cell + 1).min(before + 1);
-            *cell = before;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = index + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 /// What every tool understands.
 const EVERYWHERE: &[Flag] = &[
     switch(&["help"], "Print this."),
@@ -380,8 +357,6 @@ const EVERYWHERE: &[Flag] = &[
 /// The release whose output and exit codes the tools have; scripts compare it.
 pub const KAFKA_VERSION: &str = "4.3.1";
 const HELP_COLUMNS: usize = 74;
-/// Longer words are nobody's flag; bounds the search for the nearest one.
-const NAME_CHARS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

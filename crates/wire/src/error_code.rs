@@ -299,6 +299,12 @@ impl ErrorCode {
         self.row().map(|row| row.1)
     }
 
+    /// What Apache Kafka, broker or client, says of it where there is nothing more to say; empty
+    /// for codes that this was not needed for.
+    pub fn words(self) -> &'static str {
+        WORDS.iter().find(|(code, _)| *code == self).map_or("", |(_, words)| words)
+    }
+
     /// True if the same request may succeed later.
     pub fn is_retriable(self) -> bool {
         self.row().is_some_and(|row| row.2 != Retry::No)
@@ -508,6 +514,56 @@ const TABLE: [(ErrorCode, &str, Retry); 138] = [
         Retry::No,
     ),
     (ErrorCode::CONTROLLER_ID_NOT_REGISTERED, "CONTROLLER_ID_NOT_REGISTERED", Retry::No),
+];
+
+/// What Apache Kafka says of a code where there is nothing more to say; of the others nobody asked
+/// yet.
+const WORDS: &[(ErrorCode, &str)] = &[
+    (
+        ErrorCode::UNKNOWN_SERVER_ERROR,
+        "The server experienced an unexpected error when processing the request.",
+    ),
+    (
+        ErrorCode::OFFSET_OUT_OF_RANGE,
+        "The requested offset is not within the range of offsets maintained by the server.",
+    ),
+    (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition."),
+    (
+        ErrorCode::LEADER_NOT_AVAILABLE,
+        "There is no leader for this topic-partition as we are in the middle of a leadership \
+         election.",
+    ),
+    (
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        "For requests intended only for the leader, this error indicates that the broker is not \
+         the current leader. For requests intended for any replica, this error indicates that the \
+         broker is not a replica of the topic partition.",
+    ),
+    (ErrorCode::REQUEST_TIMED_OUT, "The request timed out."),
+    (ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available."),
+    (ErrorCode::NOT_COORDINATOR, "This is not the correct coordinator."),
+    (
+        ErrorCode::INVALID_TOPIC_EXCEPTION,
+        "The request attempted to perform an operation on an invalid topic.",
+    ),
+    (
+        ErrorCode::INVALID_REQUEST,
+        "This most likely occurs because of a request being malformed by the client library or the \
+         message was sent to an incompatible broker. See the broker logs for more details.",
+    ),
+    (ErrorCode::INVALID_GROUP_ID, "The group id is invalid."),
+    (ErrorCode::POLICY_VIOLATION, "Request parameters do not satisfy the configured policy."),
+    (ErrorCode::UNKNOWN_MEMBER_ID, "The coordinator is not aware of this member."),
+    (ErrorCode::TOPIC_ALREADY_EXISTS, "Topic with this name already exists."),
+    (ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID."),
+    (ErrorCode::NON_EMPTY_GROUP, "The group is not empty."),
+    (ErrorCode::GROUP_ID_NOT_FOUND, "The group id does not exist."),
+    (
+        ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
+        "Deleting offsets of a topic is forbidden while the consumer group is actively subscribed \
+         to it.",
+    ),
+    (ErrorCode::UNSUPPORTED_VERSION, "The version of API is not supported."),
 ];
 
 #[cfg(test)]

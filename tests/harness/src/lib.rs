@@ -59,6 +59,16 @@ pub fn skip(test: &str, why: &str) -> bool {
     false
 }
 
+/// True if the text begins with a UUID in its 36 characters, as member ids end with one: recorded
+/// output masks them.
+pub fn starts_with_uuid(text: &str) -> bool {
+    text.len() >= 36
+        && text.bytes().take(36).enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())

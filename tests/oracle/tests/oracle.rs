@@ -74,13 +74,14 @@ fn error_codes_equal_apache_kafkas() {
     let mut count = 0;
     for line in java(&["ErrorCodes"]).lines() {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [code, name, retriable, refresh] = fields.as_slice() else {
-            panic!("not four fields: {line}")
+        let [code, name, retriable, refresh, words] = fields.as_slice() else {
+            panic!("not five fields: {line}")
         };
         let ours = ErrorCode(code.parse().expect("a 16-bit code"));
         assert_eq!(ours.name(), Some(*name));
         assert_eq!(ours.is_retriable().to_string(), *retriable, "{name} retriable");
         assert_eq!(ours.refreshes_metadata().to_string(), *refresh, "{name} refresh");
+        assert!(ours.words().is_empty() || ours.words() == *words, "{name}: {words}");
         count += 1;
     }
     assert_eq!(count, ErrorCode::all().count(), "codes that Apache Kafka lacks");

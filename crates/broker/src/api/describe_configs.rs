@@ -11,7 +11,6 @@ use metadata::controller::check_name;
 use metadata::image::resource;
 use wire::ErrorCode;
 
-use crate::api::find_coordinator::MALFORMED;
 use crate::api::{Api, api};
 use crate::event::{Call, Effect, Now};
 use crate::node::Node;
@@ -38,7 +37,7 @@ fn handle(
             ..Default::default()
         };
         let described = if malformed {
-            Err((ErrorCode::INVALID_REQUEST, MALFORMED.to_owned()))
+            Err((ErrorCode::INVALID_REQUEST, ErrorCode::INVALID_REQUEST.words().to_owned()))
         } else if entries > ENTRIES_MAX {
             let text = format!("More than {ENTRIES_MAX} entries are asked for at once.");
             Err((ErrorCode::INVALID_REQUEST, text))
@@ -118,7 +117,7 @@ fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Found {
             refuse("Client metrics subscription name must not be empty".into())
         }
         resource::CLIENT_METRICS => Ok(describe_client_metrics(node, name)),
-        _ => refuse(MALFORMED.into()),
+        _ => refuse(ErrorCode::INVALID_REQUEST.words().into()),
     }
 }
 

@@ -26,7 +26,8 @@ fn handle(
             let absent = node.image.topic(&topic.name).is_none();
             PartitionResponse {
                 partition_index: *index,
-                error_message: absent.then(|| NOT_HOSTED.to_owned()),
+                error_message: absent
+                    .then(|| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.words().to_owned()),
                 error_code: found.as_ref().err().map_or(0, |code| code.0),
                 active_producers: found.unwrap_or_default(),
                 ..Default::default()
@@ -40,8 +41,6 @@ fn handle(
     }
     node.answer(call, response, out);
 }
-
-const NOT_HOSTED: &str = "This server does not host this topic-partition.";
 
 fn describe(node: &Node, topic: &str, index: i32) -> Result<Vec<ProducerState>, ErrorCode> {
     let partition = node.partition(topic, index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;

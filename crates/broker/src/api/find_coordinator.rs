@@ -76,10 +76,14 @@ fn find(
             let code = ErrorCode::INVALID_REQUEST;
             return nowhere(key, code, "Share groups are not available here.");
         }
-        _ => return nowhere(key, ErrorCode::INVALID_REQUEST, MALFORMED),
+        _ => {
+            let code = ErrorCode::INVALID_REQUEST;
+            return nowhere(key, code, code.words());
+        }
     }
     let unavailable = |key| {
-        nowhere(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.")
+        let code = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+        nowhere(key, code, code.words())
     };
     let Some(index) = groups::partition_of(node, &key) else {
         groups::create_topic(node, now, out);
@@ -103,10 +107,6 @@ fn find(
     }
 }
 
-/// What Apache Kafka says of a request that is not one.
-pub const MALFORMED: &str = "This most likely occurs because of a request being malformed by the \
-                             client library or the message was sent to an incompatible broker. See \
-                             the broker logs for more details.";
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;

@@ -131,7 +131,7 @@ impl Admin {
             let (admin, request) = (self.clone(), request.clone());
             async move {
                 let to = To::Broker(broker);
-                let answer = admin.insist(&to, How::default(), |_| Ok(request.clone()), none).await;
+                let answer = admin.repeat(&to, &request, none).await;
                 (broker, answer.and_then(directories))
             }
         };

@@ -211,14 +211,9 @@ impl Admin {
                 ..Default::default()
             };
             let response = self
-                .insist(
-                    &to,
-                    How::default(),
-                    |_| Ok(request.clone()),
-                    |response| {
-                        not_controller(response.responses.iter().map(|result| result.error_code))
-                    },
-                )
+                .repeat(&to, &request, |response| {
+                    not_controller(response.responses.iter().map(|result| result.error_code))
+                })
                 .await?;
             for result in response.responses {
                 let checked = ApiError::check(result.error_code, result.error_message);

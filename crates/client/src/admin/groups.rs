@@ -172,12 +172,9 @@ impl Admin {
                 ..Default::default()
             };
             let response = self
-                .insist(
-                    &to,
-                    How::default(),
-                    |_| Ok(request.clone()),
-                    |response| first_code(response.groups.iter().map(|group| group.error_code)),
-                )
+                .repeat(&to, &request, |response| {
+                    first_code(response.groups.iter().map(|group| group.error_code))
+                })
                 .await?;
             let found = response.groups.into_iter().next().filter(|group| group.error_code == 0);
             // Anything else is told by the classic call: that one knows of all groups.
@@ -188,12 +185,9 @@ impl Admin {
         let request =
             DescribeGroupsRequest { groups: vec![group.to_owned()], ..Default::default() };
         let response = self
-            .insist(
-                &to,
-                How::default(),
-                |_| Ok(request.clone()),
-                |response| first_code(response.groups.iter().map(|group| group.error_code)),
-            )
+            .repeat(&to, &request, |response| {
+                first_code(response.groups.iter().map(|group| group.error_code))
+            })
             .await?;
         let found = response.groups.into_iter().next().ok_or_else(|| unanswered(group))?;
         ApiError::check(found.error_code, found.error_message.clone())?;
@@ -226,12 +220,9 @@ impl Admin {
                 DeleteGroupsRequest { groups_names: vec![group.clone()], ..Default::default() };
             let to = To::Group(group.clone());
             let response = self
-                .insist(
-                    &to,
-                    How::default(),
-                    |_| Ok(request.clone()),
-                    |response| first_code(response.results.iter().map(|group| group.error_code)),
-                )
+                .repeat(&to, &request, |response| {
+                    first_code(response.results.iter().map(|group| group.error_code))
+                })
                 .await?;
             let answer = match response.results.into_iter().next() {
                 Some(found) => ApiError::check(found.error_code, found.error_message),
@@ -288,26 +279,13 @@ impl Admin {
     ) -> Result<Vec<Item<TopicPartition, ()>>> {
         self.coordinator(group).await?;
         let shape = |version: i16| {
-            let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-            for (partition, offset) in offsets {
-                let epoch = offset.leader_epoch.filter(|_| version >= 6).unwrap_or(-1);
-                topics.entry(&partition.topic).or_default().push(OffsetCommitRequestPartition {
-                    partition_index: partition.partition,
-                    committed_offset: offset.offset,
-                    committed_leader_epoch: epoch,
-                    committed_metadata: Some(offset.metadata.clone()),
-                    ..Default::default()
-                });
-            }
-            let topic = |(name, partitions): (&str, _)| OffsetCommitRequestTopic {
-                name: name.to_owned(),
-                partitions,
-                ..Default::default()
-            };
+            let entries = offsets.iter().map(|(partition, offset)| {
+                (partition, offset.offset, offset.leader_epoch, offset.metadata.as_str())
+            });
             Ok(OffsetCommitRequest {
                 group_id: group.to_owned(),
                 generation_id_or_member_epoch: -1,
-                topics: topics.into_iter().map(topic).collect(),
+                topics: commit_topics(version, entries),
                 ..Default::default()
             })
         };
@@ -347,14 +325,8 @@ impl Admin {
         });
         let request = OffsetDeleteRequest { group_id: group.to_owned(), topics: topics.collect() };
         let to = To::Group(group.to_owned());
-        let response = self
-            .insist(
-                &to,
-                How::default(),
-                |_| Ok(request.clone()),
-                |response| ErrorCode(response.error_code),
-            )
-            .await?;
+        let response =
+            self.repeat(&to, &request, |response| ErrorCode(response.error_code)).await?;
         ApiError::check(response.error_code, None)?;
         let mut answers = BTreeMap::new();
         for topic in response.topics {
@@ -408,6 +380,29 @@ pub(crate) fn shape_offset_fetch(
         ..Default::default()
     }];
     Ok(())
+}
+
+/// Offsets to commit, by topic: partition, offset, leader epoch, metadata.
+pub(crate) fn commit_topics<'a>(
+    version: i16,
+    entries: impl Iterator<Item = (&'a TopicPartition, i64, Option<i32>, &'a str)>,
+) -> Vec<OffsetCommitRequestTopic> {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for (partition, offset, epoch, metadata) in entries {
+        topics.entry(&partition.topic).or_default().push(OffsetCommitRequestPartition {
+            partition_index: partition.partition,
+            committed_offset: offset,
+            committed_leader_epoch: epoch.filter(|_| version >= 6).unwrap_or(-1),
+            committed_metadata: Some(metadata.to_owned()),
+            ..Default::default()
+        });
+    }
+    let topic = |(name, partitions): (&str, _)| OffsetCommitRequestTopic {
+        name: name.to_owned(),
+        partitions,
+        ..Default::default()
+    };
+    topics.into_iter().map(topic).collect()
 }
 
 /// The code of an answer as a whole.

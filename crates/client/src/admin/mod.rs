@@ -17,8 +17,8 @@ pub use cluster::{ClusterBroker, ClusterDescription, LogDir, LogDirReplica};
 pub use configs::{
     AlterOp, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym, ResourceKind,
 };
-pub(crate) use groups::offsets_by_name;
 pub use groups::{CommittedOffset, GroupDescription, GroupListing, MemberDescription};
+pub(crate) use groups::{commit_topics, offsets_by_name};
 pub use offsets::{Isolation, ListedOffset, OffsetSpec};
 pub use topics::{
     CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing, TopicRef,
@@ -98,6 +98,16 @@ impl Admin {
             patience.again(R::API.facts().name, error).await?;
             self.look_again(to).await?;
         }
+    }
+
+    /// As [`Self::insist`], with the same request in every version.
+    async fn repeat<R: Request + Clone>(
+        &self,
+        to: &To,
+        request: &R,
+        code: impl Fn(&R::Response) -> ErrorCode + Send + Sync,
+    ) -> Result<R::Response> {
+        self.insist(to, How::default(), |_| Ok(request.clone()), code).await
     }
 
     /// Asks who is who. Fails at once if nobody can be reached.

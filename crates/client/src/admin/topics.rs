@@ -130,12 +130,9 @@ impl Admin {
             ..Default::default()
         };
         let response = self
-            .insist(
-                &To::Controller,
-                How::default(),
-                |_| Ok(request.clone()),
-                |response| not_controller(response.topics.iter().map(|topic| topic.error_code)),
-            )
+            .repeat(&To::Controller, &request, |response| {
+                not_controller(response.topics.iter().map(|topic| topic.error_code))
+            })
             .await?;
         let mut answers: BTreeMap<String, _> = BTreeMap::new();
         for topic in response.topics {
@@ -272,8 +269,7 @@ impl Admin {
                 cursor: cursor.clone(),
                 ..Default::default()
             };
-            let response =
-                self.insist(&To::Any, How::default(), |_| Ok(request.clone()), none).await?;
+            let response = self.repeat(&To::Any, &request, none).await?;
             for topic in response.topics {
                 let Some(name) = topic.name.clone() else { continue };
                 let page = described_page(topic);
@@ -365,12 +361,9 @@ impl Admin {
             ..Default::default()
         };
         let response = self
-            .insist(
-                &To::Controller,
-                How::default(),
-                |_| Ok(request.clone()),
-                |response| not_controller(response.results.iter().map(|topic| topic.error_code)),
-            )
+            .repeat(&To::Controller, &request, |response| {
+                not_controller(response.results.iter().map(|topic| topic.error_code))
+            })
             .await?;
         let answers = response.results.into_iter();
         let answers = answers

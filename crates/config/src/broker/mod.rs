@@ -101,29 +101,7 @@ pub fn find(name: &str) -> Option<&'static Row> {
 
 /// The key that looks most like one that does not exist, if any looks like it at all.
 pub fn nearest(name: &str) -> Option<&'static str> {
-    let public = ROWS.iter().filter(|row| !row.internal);
-    let scored = public.map(|row| (distance(name, row.name), row.name));
-    let (distance, nearest) = scored.min()?;
-    (distance <= 1 + name.len() / 6).then_some(nearest)
-}
-
-/// How many letters have to be put in, taken out or changed.
-pub(crate) fn distance(left: &str, right: &str) -> usize {
-    let mut costs: Vec<usize> = (0..=right.len()).collect();
-    for (row, from) in left.bytes().enumerate() {
-        let mut diagonal = row;
-        let mut before = row + 1;
-        for (cost, to) in costs.iter_mut().skip(1).zip(right.bytes()) {
-            let change = diagonal + usize::from(from != to);
-            diagonal = *cost;
-            before = change.min(before + 1).min(*cost + 1);
-            *cost = before;
-        }
-        if let Some(first) = costs.first_mut() {
-            *first = row + 1;
-        }
-    }
-    costs.last().copied().unwrap_or_default()
+    crate::nearest(name, ROWS.iter().filter(|row| !row.internal).map(|row| row.name))
 }
 
 /// A key without the listener it is for: `listener.name.NAME.KEY` (KIP-226).

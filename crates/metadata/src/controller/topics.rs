@@ -405,9 +405,7 @@ pub fn delete_topics(
         }
         let outcome = match topic {
             _ if *count > 1 => refusal(ErrorCode::INVALID_REQUEST, "Duplicate topic id."),
-            None => {
-                refusal(ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
-            }
+            None => refusal(ErrorCode::UNKNOWN_TOPIC_ID, ErrorCode::UNKNOWN_TOPIC_ID.words()),
             Some(_) => Ok(*id),
         };
         decide(None, *id, outcome);
@@ -425,11 +423,8 @@ pub fn delete_topics(
             }
             Some(id) => decide(Some(name), id, Ok(id)),
             None => {
-                let outcome = refusal(
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                    "This server does not host this topic-partition.",
-                );
-                decide(Some(name), Uuid::ZERO, outcome);
+                let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                decide(Some(name), Uuid::ZERO, refusal(code, code.words()));
             }
         }
     }

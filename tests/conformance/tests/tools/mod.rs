@@ -222,7 +222,7 @@ fn mask(text: &str) -> String {
         let id = out.ends_with("TopicId: ") || out.ends_with("\"topicId\":\"");
         let (masked, length) = if id && is_id(rest) {
             ("{id}", 22)
-        } else if apart && is_uuid(rest) {
+        } else if apart && harness::starts_with_uuid(rest) {
             ("{uuid}", 36)
         } else if out.ends_with("crc: ") && digits > 0 {
             ("{crc}", digits)
@@ -242,14 +242,6 @@ fn mask(text: &str) -> String {
 fn is_id(text: &str) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
     text.bytes().take_while(|byte| letter(byte)).count() == 22
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() >= 36
-        && text.bytes().take(36).enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 /// One command of a transcript, with what it printed and its code.

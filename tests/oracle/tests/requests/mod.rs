@@ -144,7 +144,7 @@ impl Stage {
         while let Some(at) = filled.find("{batch:") {
             let end = at + filled[at..].find('}').expect("an end of {batch:N}");
             let count: usize = filled[at + 7..end].parse().expect("a number of records");
-            filled.replace_range(at..=end, &base64(&batch(count)));
+            filled.replace_range(at..=end, &json::base64(&batch(count)));
         }
         filled
     }
@@ -212,17 +212,8 @@ impl Stage {
 }
 
 fn without_uuids(text: &str) -> String {
-    let is_uuid = |at: usize| {
-        let bytes = text.as_bytes().get(at..at + 36);
-        bytes.is_some_and(|bytes| {
-            bytes.iter().enumerate().all(|(at, byte)| match at {
-                8 | 13 | 18 | 23 => *byte == b'-',
-                _ => byte.is_ascii_hexdigit(),
-            })
-        })
-    };
-    let found = (0..text.len()).find(|&at| text.is_char_boundary(at) && is_uuid(at));
-    match found {
+    let is_uuid = |at: &usize| text.get(*at..).is_some_and(harness::starts_with_uuid);
+    match (0..text.len()).find(is_uuid) {
         Some(at) => format!("{}{{uuid}}{}", &text[..at], without_uuids(&text[at + 36..])),
         None => text.to_owned(),
     }
@@ -236,22 +227,6 @@ fn batch(count: usize) -> Bytes {
         builder.push(1_000_000 + n as i64 * 1000, Some(b"key"), Some(value.as_bytes()), &[]);
     }
     builder.build().expect("a batch")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk
-            .iter()
-            .enumerate()
-            .fold(0, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
-        for place in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
-            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
 }
 
 /// The value with the defaults of what it leaves out.

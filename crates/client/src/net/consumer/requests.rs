@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use messages::fetch_request::{FetchPartition, FetchTopic};
 use messages::leave_group_request::MemberIdentity;
-use messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use messages::{
     FetchRequest, FetchResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     OffsetCommitRequest, SyncGroupRequest, SyncGroupResponse,
 };
 use wire::{ErrorCode, Uuid};
 
+use crate::admin::{commit_topics, offsets_by_name};
 use crate::consumer::group::Identity;
 use crate::consumer::positions::{Position, Wanted};
 use crate::error::{Error, Result};
@@ -87,32 +87,19 @@ pub(super) async fn commit(
     offsets: &BTreeMap<TopicPartition, Position>,
 ) -> Result<ErrorCode> {
     let shape = |version: i16| {
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for (partition, position) in offsets {
-            let epoch = position.leader_epoch.filter(|_| version >= 6).unwrap_or(-1);
-            topics.entry(&partition.topic).or_default().push(OffsetCommitRequestPartition {
-                partition_index: partition.partition,
-                committed_offset: position.offset,
-                committed_leader_epoch: epoch,
-                committed_metadata: Some(String::new()),
-                ..Default::default()
-            });
-        }
-        let topic = |(name, partitions): (&str, _)| OffsetCommitRequestTopic {
-            name: name.to_owned(),
-            partitions,
-            ..Default::default()
-        };
+        let entries = offsets
+            .iter()
+            .map(|(partition, position)| (partition, position.offset, position.leader_epoch, ""));
         Ok(OffsetCommitRequest {
             group_id: group.to_owned(),
             generation_id_or_member_epoch: identity.generation,
             member_id: identity.member_id.clone(),
             group_instance_id: identity.instance_id.clone().filter(|_| version >= 7),
-            topics: topics.into_iter().map(topic).collect(),
+            topics: commit_topics(version, entries),
             ..Default::default()
         })
     };
-    let how = How { lane, ..crate::admin::offsets_by_name() };
+    let how = How { lane, ..offsets_by_name() };
     let to = To::Group(group.to_owned());
     let call = client.call_how::<OffsetCommitRequest, OffsetCommitRequest>(&to, how, shape);
     let response = call.await?;
