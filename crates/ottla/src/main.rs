@@ -18,12 +18,15 @@ fn main() -> ExitCode {
     // Called by the name of a tool, or with it as the first word.
     let own_name = Path::new(&program).file_name().and_then(|name| name.to_str());
     if let Some(tool) = own_name.and_then(tools::find) {
-        return run_tool(tool, &args);
+        return with_io(|io| (tool.run)(&args, io));
     }
-    if let Some((first, rest)) = args.split_first()
-        && let Some(tool) = tools::find(first)
-    {
-        return run_tool(tool, rest);
+    if let Some((first, rest)) = args.split_first() {
+        if let Some(tool) = tools::find(first) {
+            return with_io(|io| (tool.run)(rest, io));
+        }
+        if tools::verbs::is_noun(first) {
+            return with_io(|io| tools::verbs::run(&args, io));
+        }
     }
     match parse(args) {
         Ok(Command::Serve(settings, warnings)) => {
@@ -49,13 +52,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_tool(tool: &tools::Tool, args: &[String]) -> ExitCode {
+fn with_io(command: impl FnOnce(&mut tools::Io<'_>) -> u8) -> ExitCode {
     // Not line by line: a dump writes millions of lines. `finish` flushes.
     let mut out = BufWriter::with_capacity(OUT_BYTES, std::io::stdout());
     let mut err = std::io::stderr();
     let mut stdin = BufReader::new(std::io::stdin());
     let mut io = tools::Io { stdin: &mut stdin, out: &mut out, err: &mut err };
-    let code = (tool.run)(args, &mut io);
+    let code = command(&mut io);
     // What a closed pipe did not take must not be tried again at the end.
     let _ = out.into_parts();
     ExitCode::from(code)
@@ -113,8 +116,8 @@ fn parse(args: Vec<String>) -> Result<Command, Refusal> {
                     env!("OTTLA_COMMIT")
                 )));
             }
-            "--help" | "-h" => return Ok(Command::Print(HELP.to_owned())),
-            other => return Err(format!("unknown argument {other}\n\n{HELP}").into()),
+            "--help" | "-h" | "help" => return Ok(Command::Print(help())),
+            other => return Err(unknown(other).into()),
         }
     }
     Ok(Command::Serve(settings, Vec::new()))
@@ -188,8 +191,8 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
                 shared_flag(&flag, &value()?, &mut admin).map_err(Refusal::Usage)?;
             }
             "--override" => overrides.push(file::read_override(&value()?).map_err(one)?),
-            "--help" | "-h" => return Ok(Command::Print(HELP.to_owned())),
-            other => return Err(format!("unknown argument {other}\n\n{HELP}").into()),
+            "--help" | "-h" => return Ok(Command::Print(help())),
+            other => return Err(unknown(other).into()),
         }
     }
     // Of the variables of Apache Kafka's container image that are no keys, this one is heeded.
@@ -209,7 +212,7 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
         .filter_map(|(name, value)| file::read_variable(&name, &value.to_string_lossy()))
         .collect();
     if from_file.is_empty() && variables.is_empty() && overrides.is_empty() {
-        return Err(format!("start needs --config FILE\n\n{HELP}").into());
+        return Err(format!("start needs --config FILE\n\n{USAGE}").into());
     }
     let mut settings = from_file;
     settings.extend(variables);
@@ -315,28 +318,52 @@ fn fail(reason: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-const HELP: &str = "\
+/// What to say about an argument that is none.
+fn unknown(argument: &str) -> String {
+    let flags = FLAGS.split_whitespace().filter(|word| word.starts_with("--"));
+    let verbs = tools::verbs::VERBS.iter().filter_map(|verb| verb.words().split(' ').next());
+    let tools = tools::TOOLS.iter().map(|tool| tool.name);
+    let known = flags.chain(["start", "--config", "--override"]).chain(verbs).chain(tools);
+    match config::nearest(argument, known) {
+        Some(nearest) => format!("unknown argument {argument}\n  did you mean {nearest}?"),
+        None => format!("unknown argument {argument}\n\n{USAGE}\n\n{FLAGS}"),
+    }
+}
+
+fn help() -> String {
+    let mut text = format!("{USAGE}\n\n{FLAGS}\n\nCommands, each with --help:");
+    for verb in tools::verbs::VERBS {
+        text.push_str(&format!("\n  {:15} {}", verb.words(), verb.about()));
+    }
+    text.push_str("\n\nApache Kafka's command line tools, each with --help:");
+    for tool in tools::TOOLS {
+        text.push_str(&format!("\n  {:24} {}", tool.name, tool.about));
+    }
+    text
+}
+
+const USAGE: &str = "\
 usage: ottla [--data DIR] [--port PORT]
        ottla start --config FILE [--override KEY=VALUE]...
+       ottla COMMAND ...
        ottla TOOL ...
 
-Without a verb: serves one node for this machine. With start: serves what Apache Kafka's
+Without a word: serves one node for this machine. With start: serves what Apache Kafka's
 configuration FILE says, on directories formatted by kafka-storage; variables KAFKA_* count, too.
-With TOOL (or called by its name): one of Apache Kafka's command line tools, kafka-configs,
-kafka-consumer-groups, kafka-delete-records, kafka-dump-log, kafka-get-offsets, kafka-storage,
-kafka-topics.
+With COMMAND: works with a cluster. With TOOL (or called by its name): one of Apache Kafka's.";
 
-  --data DIR           where its data is (./ottla-data); formatted if empty or absent
+const FLAGS: &str =
+    "  --data DIR           where its data is (./ottla-data); formatted if empty or absent
   --port PORT          listen here and nowhere else (9092, or another port if that is taken)
   --admin ADDRESS      /healthz and /metrics (127.0.0.1:9644, or another port if that is taken);
                        none for no such port
   --log-level LEVEL    trace, debug, info, warn, error or fatal (info)
   --log-format FORMAT  text or json (text)
   --version            print the version and the commit
-  --help               print this";
+  --help               print this, and the commands and tools there are";
 
 const DEFAULT_PORT: u16 = 9092;
-/// What a tool has written at most before its reader sees any of it.
+/// What a command or tool has written at most before its reader sees any of it.
 const OUT_BYTES: usize = 64 << 10;
 /// A wrong command line.
 const EXIT_USAGE: u8 = 2;

@@ -89,10 +89,20 @@ impl From<std::io::Error> for Trouble {
 
 /// Runs a tool's work on this thread.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("error: {error}")))?;
+    drive(&mut tokio::runtime::Builder::new_current_thread(), work)
+}
+
+/// As [`block_on`], with the client on a thread of its own: `work` may block, on standard input.
+pub(crate) fn block_on_beside<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    drive(tokio::runtime::Builder::new_multi_thread().worker_threads(1), work)
+}
+
+fn drive<T>(
+    builder: &mut tokio::runtime::Builder,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let runtime =
+        builder.enable_all().build().map_err(|error| Failure::new(format!("error: {error}")))?;
     let done = runtime.block_on(work);
     // What the client still has under way is of no interest any more.
     runtime.shutdown_timeout(Duration::ZERO);
@@ -120,6 +130,25 @@ pub(crate) fn read_properties(path: &str) -> Result<BTreeMap<String, String>, Fa
     Ok(entries.into_iter().map(|(_, key, value)| (key, value)).collect())
 }
 
+/// What those properties say; what they hold in vain is told.
+///
+/// # Errors
+/// A property that is none.
+pub(crate) fn options(
+    properties: &BTreeMap<String, String>,
+    io: &mut Io<'_>,
+) -> Result<Options, Error> {
+    let mut options = Options::from_properties(properties)?;
+    for warning in &options.warnings {
+        let _ = writeln!(io.err, "warning: {warning}");
+    }
+    if !properties.contains_key(SETUP_TIMEOUT) {
+        // I1: a person waits.
+        options.connect_timeout = options.connect_timeout.min(CONNECT_TIMEOUT);
+    }
+    Ok(options)
+}
+
 /// Connects with those properties.
 pub(crate) async fn connect(
     properties: &BTreeMap<String, String>,
@@ -130,14 +159,7 @@ pub(crate) async fn connect(
         Error::Unreachable { .. } => Failure::new(error.to_string()),
         other => Failure::new(format!("error: {other}")),
     };
-    let mut options = Options::from_properties(properties).map_err(told)?;
-    for warning in &options.warnings {
-        let _ = writeln!(io.err, "warning: {warning}");
-    }
-    if !properties.contains_key(SETUP_TIMEOUT) {
-        // I1: a person waits.
-        options.connect_timeout = options.connect_timeout.min(CONNECT_TIMEOUT);
-    }
+    let mut options = options(properties, io).map_err(told)?;
     if let Some(timeout) = timeout {
         options.api_timeout = timeout;
         options.request_timeout = options.request_timeout.min(timeout);

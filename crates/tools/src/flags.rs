@@ -82,7 +82,11 @@ impl Spec {
         Ok(parsed)
     }
 
-    fn read(&'static self, args: &[String]) -> Result<Parsed, Failure> {
+    /// Reads the arguments and answers nothing itself.
+    ///
+    /// # Errors
+    /// Unknown flags, values that are missing.
+    pub fn read(&'static self, args: &[String]) -> Result<Parsed, Failure> {
         let mut parsed = Parsed { spec: self, given: Vec::new(), rest: Vec::new() };
         let mut args = args.iter().peekable();
         let mut flags_ended = false;
@@ -162,7 +166,12 @@ impl Spec {
 
     /// What the tool is for and its flags.
     pub fn usage(&self) -> String {
-        let mut text = format!("usage: {} [OPTION]...\n\n{}\n", self.tool, self.about);
+        format!("usage: {} [OPTION]...\n\n{}\n{}", self.tool, self.about, self.options())
+    }
+
+    /// Its flags, in lines.
+    pub fn options(&self) -> String {
+        let mut text = String::new();
         for flag in self.flags.iter().chain(EVERYWHERE) {
             let names: Vec<String> = flag.names.iter().map(|name| dashed(name)).collect();
             let of = match flag.takes {

@@ -22,8 +22,10 @@ pub mod flags;
 pub mod get_offsets;
 mod java;
 pub mod storage;
+mod time;
 mod topic_filter;
 pub mod topics;
+pub mod verbs;
 
 use std::io::{self, BufRead, Write};
 

@@ -7,6 +7,7 @@ mod groups;
 mod hostile;
 mod operate;
 mod tools;
+mod verbs;
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -11,7 +11,6 @@ mod csv;
 mod describe;
 mod pattern;
 mod reset;
-mod time;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -9,9 +9,9 @@ use client::{Admin, TopicPartition};
 use wire::ErrorCode;
 
 use super::describe::{committed, nested, once_more};
-use super::{Asked, SPEC, csv, time};
+use super::{Asked, SPEC, csv};
 use crate::cluster::Trouble;
-use crate::{Io, java};
+use crate::{Io, java, time};
 
 type Offsets = BTreeMap<TopicPartition, i64>;
 

@@ -1,11 +1,12 @@
-//! Times and durations as Java reads them on the command line.
+//! Times and durations: as Java reads them on the command line of Apache Kafka's tools, as our own
+//! commands do, and the calendar under both.
 
 /// `yyyy-MM-ddTHH:mm:ss.SSS` with a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`) or in UTC, in ms since
 /// 1970.
 ///
 /// # Errors
 /// The words of Java's exceptions.
-pub(super) fn date_time(text: &str) -> Result<i64, String> {
+pub(crate) fn date_time(text: &str) -> Result<i64, String> {
     let Some((_, time)) = text.split_once('T').filter(|(_, time)| !time.is_empty()) else {
         return Err(
             "java.text.ParseException: Error parsing timestamp. It does not contain a 'T' \
@@ -20,6 +21,39 @@ pub(super) fn date_time(text: &str) -> Result<i64, String> {
     };
     parse(&with_zone)
         .ok_or_else(|| format!("java.text.ParseException: Unparseable date: \"{with_zone}\""))
+}
+
+/// A date, or a date and time with or without seconds, fractions and a zone (UTC without one), in
+/// ms since 1970.
+pub(crate) fn instant(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let zone_at = time.find(['Z', 'z', '+', '-']).unwrap_or(time.len());
+    let (clock, zone) = time.split_at_checked(zone_at)?;
+    let (whole, fraction) = clock.split_once('.').unwrap_or((clock, "000"));
+    if fraction.is_empty() || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = if whole.matches(':').count() == 1 { ":00" } else { "" };
+    let millis = format!("{fraction:0<3}");
+    let millis = millis.get(..3)?;
+    let zone = if zone.is_empty() { "Z" } else { zone };
+    parse(&format!("{date}T{whole}{seconds}.{millis}{}", zone.to_ascii_uppercase()))
+}
+
+/// Year, month, day, hour, minute, second and millisecond of a time in ms since 1970, in UTC.
+pub(crate) fn fields(ms: i64) -> [i64; 7] {
+    let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // Years counted from March: the day that leap years add comes last.
+    let from_march = days + 719_468;
+    let era = from_march.div_euclid(146_097);
+    let of_era = from_march.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
+    let (seconds, millis) = (of_day / 1000, of_day % 1000);
+    [year + era * 400, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60, millis]
 }
 
 fn parse(text: &str) -> Option<i64> {
@@ -87,7 +121,7 @@ fn days_before(year: i64, month: i64) -> i64 {
 ///
 /// # Errors
 /// The words of Java's exception.
-pub(super) fn duration(text: &str) -> Result<i64, String> {
+pub(crate) fn duration(text: &str) -> Result<i64, String> {
     parse_duration(&text.to_ascii_uppercase())
         .ok_or_else(|| "Text cannot be parsed to a Duration".to_owned())
 }
@@ -168,6 +202,30 @@ mod tests {
         assert_eq!(duration("PT-0.5S"), Ok(-500));
         for bad in ["", "P", "PT", "P1", "1D", "P1H", "PT1D", "PT1.0H"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn instants_may_leave_out_what_is_zero() {
+        assert_eq!(instant("2020-02-29"), Some(1_582_934_400_000));
+        assert_eq!(instant("2020-02-29T12:34"), Some(1_582_979_640_000));
+        assert_eq!(instant("2020-02-29 12:34:56.7"), Some(1_582_979_696_700));
+        assert_eq!(instant("2020-02-29T12:34:56.789123Z"), Some(1_582_979_696_789));
+        assert_eq!(instant("2020-02-29T12:34+02:00"), Some(1_582_972_440_000));
+        for bad in ["", "2020", "2020-02-30", "2020-02-29T", "2020-02-29T12", "2020-02-29T12:34."] {
+            assert_eq!(instant(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_calendar_goes_both_ways() {
+        assert_eq!(fields(0), [1970, 1, 1, 0, 0, 0, 0]);
+        assert_eq!(fields(-1), [1969, 12, 31, 23, 59, 59, 999]);
+        assert_eq!(fields(1_582_979_696_789), [2020, 2, 29, 12, 34, 56, 789]);
+        for day in 0..200_000 {
+            let ms = (day - 100_000) * 86_400_000;
+            let [year, month, day, ..] = fields(ms);
+            assert_eq!((days_before(year, month) + day - 1) * 86_400_000, ms);
         }
     }
 }
