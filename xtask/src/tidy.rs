@@ -34,7 +34,7 @@ const SIM: &str = "sim";
 const SIM_NEVER: [&str; 3] = ["server", "tools", "ottla"];
 
 /// Where a clock, the network, threads and entropy may be named.
-const SHELLS: [&str; 9] = [
+const SHELLS: [&str; 10] = [
     "crates/server/",
     // The command line around the simulator, not the simulator.
     "crates/sim/src/main.rs",
@@ -44,6 +44,7 @@ const SHELLS: [&str; 9] = [
     "xtask/",
     "tests/",
     "bench/",
+    "examples/",
     "fuzz/",
 ];
 

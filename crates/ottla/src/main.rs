@@ -310,7 +310,14 @@ fn greet(running: &Running, listeners: &[Listener], data: &str) {
     for cut in running.report.cuts.iter().take(3) {
         println!("  cut        {cut}");
     }
-    println!("  try        kcat -b {reach} -t letters -P");
+    // As this was called: it need not be on the path.
+    let program = std::env::args().next().unwrap_or_else(|| "ottla".to_owned());
+    let server = match reach.as_str() {
+        tools::verbs::DEFAULT_SERVER => String::new(),
+        _ => format!(" --server {reach}"),
+    };
+    println!("  try        {program} produce letters{server}");
+    println!("             {program} consume letters{server} --offset start");
 }
 
 fn fail(reason: &str) -> ExitCode {

@@ -6,6 +6,7 @@ mod datadir;
 mod groups;
 mod hostile;
 mod operate;
+mod smoke;
 mod tools;
 mod verbs;
 
@@ -20,6 +21,16 @@ use tempfile::TempDir;
 
 /// For a foreign client's whole run.
 const CLIENT: Duration = Duration::from_secs(300);
+
+/// One of our Go programs, built; `None` means skip `test`.
+fn go(test: &str, program: &str) -> Option<PathBuf> {
+    if !have(test, &["go"]) {
+        return None;
+    }
+    let build = harness::root().join("tests/conformance/go/build");
+    let built = run(Command::new(build).arg(program), harness::DOWNLOAD).success();
+    Some(built.trim().into())
+}
 
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")

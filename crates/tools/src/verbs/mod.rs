@@ -340,7 +340,8 @@ const INTERRUPTED: u8 = 130;
 
 const SERVERS: &str = "bootstrap.servers";
 const SERVER_VARIABLE: &str = "OTTLA_SERVER";
-const DEFAULT_SERVER: &str = "localhost:9092";
+/// Where commands look for a cluster unless told otherwise.
+pub const DEFAULT_SERVER: &str = "localhost:9092";
 
 /// `--server`.
 const SERVER: Flag = value(

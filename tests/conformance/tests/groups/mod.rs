@@ -39,12 +39,7 @@ fn java(test: &str) -> Option<Vec<OsString>> {
 }
 
 fn franz_go(test: &str) -> Option<Vec<OsString>> {
-    if !have(test, &["go"]) {
-        return None;
-    }
-    let build = harness::root().join("tests/conformance/go/build");
-    let binary = run(&mut Command::new(build), harness::DOWNLOAD).success();
-    Some(vec![binary.trim().into()])
+    Some(vec![crate::go(test, "franz")?.into()])
 }
 
 fn kafkajs(test: &str) -> Option<Vec<OsString>> {
