@@ -77,8 +77,8 @@ pub enum Event {
 pub enum Effect {
     /// Answer a request.
     Reply(Reply),
-    /// Close a connection after the answers before it, logging why.
-    Close(ConnId, String),
+    /// Close a connection when the requests before that number are answered, logging why.
+    Close(ConnId, u64, String),
     /// Carry out a disk operation.
     Disk(Lane, Submission),
     /// Read this for the node itself, and give it back with the number; never inside a step.

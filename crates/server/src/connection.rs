@@ -3,6 +3,11 @@
 //!
 //! The reader stops taking bytes when the connection has too many requests under way or all
 //! connections together hold too much; the writer puts answers back into the order of requests.
+//!
+//! Invariants:
+//! - I1: what was asked before a connection has to be closed is answered first, within
+//!   [`LAST_WORDS`].
+//! - I2: however a connection ends, by a panic too, it is counted and known no more.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -13,10 +18,12 @@ use std::time::{Duration, Instant};
 
 use broker::{ConnId, Event, ListenerId, Node, Reply};
 use bytes::{Bytes, BytesMut};
+use messages::ApiKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::log_line::Limited;
@@ -76,6 +83,22 @@ impl AsRef<[u8]> for PaidFrame {
     }
 }
 
+/// A connection that is counted and known (I2).
+struct Open {
+    shell: Arc<Shell>,
+    limits: Arc<Limits>,
+    conn: ConnId,
+    writer: JoinHandle<String>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.writer.abort();
+        self.shell.disconnect(self.conn);
+        self.limits.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves one connection to its end.
 pub async fn serve(
     shell: Arc<Shell>,
@@ -91,7 +114,8 @@ pub async fn serve(
     let (sender, receiver) = mpsc::unbounded_channel();
     shell.connect(conn, sender.clone());
     shell.submit(Event::Connected(conn, format!("/{}", peer.ip())));
-    let mut writer = tokio::spawn(write(shell.clone(), write_half, receiver, limits.idle));
+    let writer = tokio::spawn(write(shell.clone(), write_half, receiver, limits.idle));
+    let mut open = Open { shell: shell.clone(), limits: limits.clone(), conn, writer };
     let mut reader = Reader {
         shell: shell.clone(),
         limits: limits.clone(),
@@ -105,28 +129,25 @@ pub async fn serve(
         serial: 0,
         partial_since: Instant::now(),
     };
-    let mut orderly = false;
-    let ended = tokio::select! {
-        ended = reader.run() => ended,
-        ended = &mut writer => Err(ended.unwrap_or_else(|error| error.to_string())),
-        _ = stop.wait_for(|stop| *stop) => {
-            orderly = true;
-            Ok(())
+    let (ended, writes) = tokio::select! {
+        ended = reader.run() => {
+            // Who went away reads nothing any more.
+            let writes = ended.is_err();
+            (ended, writes)
         }
+        ended = &mut open.writer => (Err(ended.unwrap_or_else(|error| error.to_string())), false),
+        _ = stop.wait_for(|stop| *stop) => (Ok(()), true),
     };
     if let Err(reason) = ended
         && !reason.is_empty()
     {
         limits.complaints.line("WARN", &format!("closed {peer}: {reason}"));
     }
-    if orderly {
-        // What is under way is answered, but a peer that doesn't read can't hold the node up.
-        let _ = reader.sender.send(Outgoing::Finish(reader.serial));
-        let _ = timeout(LAST_WORDS, &mut writer).await;
+    if writes {
+        // I1; but a peer that doesn't read can't hold the node up.
+        let _ = reader.sender.send(Outgoing::Close(reader.serial, String::new()));
+        let _ = timeout(LAST_WORDS, &mut open.writer).await;
     }
-    writer.abort();
-    shell.disconnect(conn);
-    limits.open.fetch_sub(1, Ordering::Relaxed);
 }
 
 struct Reader {
@@ -225,7 +246,8 @@ impl Reader {
     }
 
     async fn request(&mut self, frame: Bytes) -> Result<(), String> {
-        let slot = self.slots.clone().acquire_owned().await.map_err(|error| error.to_string())?;
+        let slots = self.slots.clone().acquire_many_owned(weight(&frame));
+        let slot = slots.await.map_err(|error| error.to_string())?;
         let cost = frame.len() + 4;
         let memory = self.held.as_mut().and_then(|held| held.split(cost));
         let frame = Bytes::from_owner(PaidFrame { frame, _memory: memory });
@@ -236,6 +258,29 @@ impl Reader {
         self.serial += 1;
         self.shell.submit(event);
         Ok(())
+    }
+}
+
+/// How many places in line a request takes. Its answer is held in memory until the peer reads it, so
+/// of those whose answers grow with the cluster few are under way at a time.
+fn weight(frame: &[u8]) -> u32 {
+    let key = frame.first_chunk::<2>().map(|key| i16::from_be_bytes(*key));
+    match key.and_then(ApiKey::from_i16) {
+        // The records of a Fetch are read from disk when it is its turn to be written.
+        Some(
+            ApiKey::Produce
+            | ApiKey::Fetch
+            | ApiKey::ListOffsets
+            | ApiKey::OffsetCommit
+            | ApiKey::FindCoordinator
+            | ApiKey::JoinGroup
+            | ApiKey::Heartbeat
+            | ApiKey::LeaveGroup
+            | ApiKey::SyncGroup
+            | ApiKey::ApiVersions
+            | ApiKey::InitProducerId,
+        ) => 1,
+        _ => HEAVY,
     }
 }
 
@@ -258,10 +303,12 @@ async fn write(
             Outgoing::Reply(reply) => {
                 early.insert(reply.call.serial, reply);
             }
-            Outgoing::Finish(serial) => until = Some(serial),
-            Outgoing::Close(reason) => return reason,
+            // The first counts: nothing after it is answered.
+            Outgoing::Close(serial, reason) => drop(until.get_or_insert((serial, reason))),
         }
-        while let Some(reply) = early.remove(&next) {
+        while until.as_ref().is_none_or(|(serial, _)| next < *serial)
+            && let Some(reply) = early.remove(&next)
+        {
             let name = reply.call.api.facts().name;
             // Its place in line is free when the answer is written.
             let slot = tickets.remove(&next).map(|ticket| ticket.slot);
@@ -279,8 +326,8 @@ async fn write(
             drop(slot);
             next += 1;
         }
-        if until == Some(next) {
-            return String::new();
+        if let Some((_, reason)) = until.take_if(|(serial, _)| *serial <= next) {
+            return reason;
         }
     }
     String::new()
@@ -314,6 +361,8 @@ async fn write_parts(half: &mut OwnedWriteHalf, parts: &[Bytes]) -> std::io::Res
 
 /// Requests of one connection under way at a time.
 const IN_FLIGHT_MAX: usize = 1024;
+/// The places of a request with a large answer: eight of those are under way at a time.
+const HEAVY: u32 = 128;
 /// Room made for a read.
 const READ_MIN: usize = 64 << 10;
 /// Bytes of requests over all connections.

@@ -23,10 +23,8 @@ pub enum Outgoing {
     Reply(Reply),
     /// What the request of that serial holds until it is answered.
     Ticket(u64, crate::connection::Ticket),
-    /// Close when all requests below that serial are answered.
-    Finish(u64),
-    /// Close now, with the reason.
-    Close(String),
+    /// Close when all requests below that serial are answered, with the reason.
+    Close(u64, String),
 }
 
 /// The node and everything that moves it.
@@ -246,7 +244,9 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Reply(reply) => send(reply.call.conn, Outgoing::Reply(reply)),
-                Effect::Close(conn, reason) => send(conn, Outgoing::Close(reason)),
+                Effect::Close(conn, serial, reason) => {
+                    send(conn, Outgoing::Close(serial, reason));
+                }
                 Effect::Warn(text) => log_line::line("WARN", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),

@@ -578,7 +578,7 @@ impl<'a> World<'a> {
                     self.at(at, Happening::Load(lane, load, plan));
                 }
                 Effect::Reply(reply) => self.reply(reply)?,
-                Effect::Close(_, reason) => return Err(format!("C6: closed: {reason}")),
+                Effect::Close(_, _, reason) => return Err(format!("C6: closed: {reason}")),
                 // A log or the node gave up because the disk failed: the operator restarts it.
                 Effect::Halt(_) | Effect::Warn(_) if must_restart || self.disk.heal() => {
                     must_restart = true;

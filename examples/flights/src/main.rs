@@ -2,8 +2,8 @@
 //!
 //! `flights create` makes the topic, `load FILE` writes every flight in the order of departure,
 //! keyed by airport, with the time of departure as its timestamp; `read FILE` is a member of a
-//! group that writes down what it is given, `check FILE READ...` proves that what came out is what went
-//! in, and `replay DATE FILE` reads again from a date on and proves that.
+//! group that writes down what it is given, `check FILE READ...` proves that what came out is what
+//! went in, and `replay DATE FILE` reads again from a date on and proves that.
 //!
 //! The `run` script beside this does all of it.
 #![allow(clippy::print_stdout)] // A program for people.

@@ -106,6 +106,7 @@ fn handle(
         match failed {
             Some(answer) => out.push(Effect::Close(
                 call.conn,
+                call.serial,
                 format!(
                     "produce with acks=0 failed: {}",
                     ErrorCode(answer.error_code).name().unwrap_or("UNKNOWN")

@@ -5,9 +5,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
-use harness::{Node, have};
+use harness::{Node, have, run};
 use messages::produce_request::{PartitionProduceData, TopicProduceData};
 use messages::{ApiVersionsResponse, Message as _, ProduceRequest, ProduceResponse};
 use wire::batch::{ATTRIBUTE_CONTROL, CRC_START, HEADER_BYTES};
@@ -261,6 +262,78 @@ fn try_exchange(node: &Node, what: &str, bytes: &[u8], half_close: bool) -> Opti
     Some(answer.into())
 }
 
+/// All frames that come until the broker closes the connection.
+fn until_closed(node: &Node, bytes: &[u8]) -> Vec<Bytes> {
+    let mut stream = TcpStream::connect_timeout(&node.socket(), SOON).expect("a connection");
+    stream.set_read_timeout(Some(SOON)).expect("a read timeout");
+    stream.write_all(bytes).expect("requests");
+    let mut answers = Vec::new();
+    loop {
+        let mut size = [0; 4];
+        match stream.read_exact(&mut size) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("not closed"),
+            Err(_) => return answers,
+        }
+        let mut answer = vec![0; i32::from_be_bytes(size) as usize];
+        stream.read_exact(&mut answer).expect("a whole answer");
+        answers.push(answer.into());
+    }
+}
+
+fn create(node: &Node, topic: &str, partitions: u32) {
+    let mut command = Command::new(harness::binary());
+    command.args(["topic", "create", topic, "-p", &partitions.to_string()]);
+    run(command.args(["--server", &node.address()]), Duration::from_secs(60)).success();
+}
+
+#[test]
+fn what_was_asked_before_garbage_is_answered() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    create(&node, "target", 1);
+    let good = [produce(batch(3)), produce(batch(1)), produce(batch(2))].concat();
+    let garbage = (-1i32).to_be_bytes().to_vec();
+    let refused = request(0, PRODUCE, &produce_body("nothing", 0, batch(1)));
+    for end in [garbage, request(999, 0, &[]), refused] {
+        // Nothing after it counts.
+        let bytes = [good.clone(), end, produce(batch(1))].concat();
+        let answers = until_closed(&node, &bytes);
+        assert_eq!(answers.len(), 3);
+        for answer in answers {
+            assert_eq!(produce_error(answer), ErrorCode::NONE);
+        }
+    }
+}
+
+#[test]
+fn who_does_not_read_answers_makes_the_broker_hold_little() {
+    let directory = directory();
+    let mut node = Node::start(directory.path());
+    for topic in ["a", "b", "c", "d"] {
+        create(&node, topic, 500);
+    }
+    // Metadata of all topics: null, no creation, no operations, no tags.
+    let ask = flexible(3, 9, &[0, 0, 0, 0, 0]);
+    let answer = try_exchange(&node, "Metadata", &ask, false).expect("metadata");
+    assert!(answer.len() > 2000 * 20, "{} bytes", answer.len());
+    let before = node.resident_bytes();
+    let mut stream = TcpStream::connect_timeout(&node.socket(), SOON).expect("a connection");
+    stream.set_write_timeout(Some(SOON)).expect("a write timeout");
+    stream.write_all(&ask.repeat(1000)).expect("requests");
+    // By then the node has seen what it takes of them.
+    for _ in 0..50 {
+        assert!(try_exchange(&node, "Metadata", &ask, false).is_some());
+    }
+    let grown = node.resident_bytes().saturating_sub(before);
+    assert!(grown <= GROWTH_MAX, "grew by {} MiB", grown >> 20);
+    // All of them are answered to who reads after all.
+    stream.set_read_timeout(Some(SOON)).expect("a read timeout");
+    let mut whole = vec![0; 1000 * (4 + answer.len())];
+    stream.read_exact(&mut whole).expect("a thousand answers");
+    node.assert_alive();
+}
+
 fn frame(body: &[u8]) -> Vec<u8> {
     [&(body.len() as i32).to_be_bytes(), body].concat()
 }
@@ -280,19 +353,19 @@ fn flexible(api: i16, version: i16, body: &[u8]) -> Vec<u8> {
 }
 
 fn produce(records: Vec<u8>) -> Vec<u8> {
+    request(0, PRODUCE, &produce_body("target", -1, records))
+}
+
+fn produce_body(topic: &str, acks: i16, records: Vec<u8>) -> Vec<u8> {
     let partition = PartitionProduceData { records: Some(records.into()), ..Default::default() };
     let topic = TopicProduceData {
-        name: "target".into(),
+        name: topic.into(),
         partition_data: vec![partition],
         ..Default::default()
     };
-    let body = ProduceRequest {
-        acks: -1,
-        timeout_ms: 5000,
-        topic_data: vec![topic],
-        ..Default::default()
-    };
-    request(0, PRODUCE, &body.to_bytes(PRODUCE).expect("a request that version 7 can carry"))
+    let body =
+        ProduceRequest { acks, timeout_ms: 5000, topic_data: vec![topic], ..Default::default() };
+    body.to_bytes(PRODUCE).expect("a request that version 7 can carry").to_vec()
 }
 
 #[track_caller]
