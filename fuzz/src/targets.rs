@@ -1,6 +1,7 @@
 //! The parsers of outside bytes, each with its inputs and the properties it keeps.
 
 mod files;
+mod groups;
 mod messages;
 mod records;
 
@@ -18,6 +19,7 @@ pub const TARGETS: &[Target] = &[
     target("decompress", 12_000, records::make_packed, records::decompress),
     target("validate", 60_000, records::make, records::validate),
     target("files", 1_000_000, files::make, files::check),
+    target("groups", 60_000, groups::make, groups::check),
     target("log_open", 40_000, log_files::make, log_files::check),
 ];
 

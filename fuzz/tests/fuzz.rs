@@ -27,7 +27,7 @@ macro_rules! targets {
 }
 
 targets! {
-    messages json metadata connection batches records decompress validate files log_open
+    messages json metadata connection batches records decompress validate files groups log_open
 }
 
 #[test]

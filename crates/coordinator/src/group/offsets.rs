@@ -92,10 +92,15 @@ impl OffsetStore {
     ) {
         let Some(value) = value else {
             remove(&mut self.committed, key);
-            for producer in self.open.get(&key.group).into_iter().flatten() {
-                if let Some(pending) = self.pending.get_mut(producer) {
-                    remove(pending, key);
-                }
+            let Some(producers) = self.open.get_mut(&key.group) else { return };
+            producers.retain(|producer| {
+                let Some(pending) = self.pending.get_mut(producer) else { return false };
+                remove(pending, key);
+                pending.contains_key(&key.group)
+            });
+            // A group that is deleted amid a transaction must not stay known by it.
+            if producers.is_empty() {
+                self.open.remove(&key.group);
             }
             return;
         };
