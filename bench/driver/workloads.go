@@ -66,11 +66,11 @@ func (f *failures) err() error {
 	return nil
 }
 
-// Values that a codec could halve: words and noise in turn. Made before, because the making would
-// be measured as well.
+// A MiB of values that a codec could halve: words and noise in turn. Made before, because the making
+// would be measured as well.
 func values(size int) [][]byte {
 	random := rand.New(rand.NewSource(1))
-	made := make([][]byte, 1024)
+	made := make([][]byte, max(1<<20/size, 1))
 	for index := range made {
 		value := make([]byte, size)
 		for at := range value {

@@ -96,7 +96,7 @@ impl Broker {
         Self::spawn(Side::Ottla, &mut command, directory, port)
     }
 
-    /// Starts Apache Kafka on a directory made by [`format`] and doesn't wait.
+    /// Starts Apache Kafka on a directory made by [`format()`] and doesn't wait.
     ///
     /// # Errors
     /// If it can't be started.

@@ -14,9 +14,11 @@
 //! directories), Apache Kafka with the heap and collector of its start script. Nothing is tuned;
 //! only `log.segment.delete.delay.ms` is short on both, so that what one run wrote is gone before
 //! the next. The load comes from one foreign client for both, franz-go (`bench/driver`).
-//! Each broker gets two discarded runs of every workload first, for the JVM compiles for longer than
-//! one. Then every round is A B B A (A is Ottla), so that what drifts evenly hits both alike; each
-//! run has a fresh topic, and between two runs that topic's files are removed and the disk is synced.
+//!
+//! Each broker gets two discarded runs of every workload first, for the JVM compiles for longer
+//! than one. Then every round is A B B A (A is Ottla), so that what drifts evenly hits both alike.
+//! Each run has a fresh topic; between two runs that topic's files are removed and the disk is
+//! synced.
 //!
 //! # Workloads
 //!
@@ -38,7 +40,7 @@
 //!
 //! Both run with their defaults: Ottla syncs a batch before it acknowledges it, Apache Kafka leaves
 //! it to the page cache. `--peer durable` measures Apache Kafka with
-//! `log.flush.interval.messages=1`, which does what Ottla does; its results stand beside the others.
+//! `log.flush.interval.messages=1`, which does what Ottla does; both results are kept.
 //!
 //! # What counts as a difference
 //!
@@ -47,7 +49,7 @@
 //! Invariants:
 //! - I1: nothing waits without a deadline.
 //! - I2: no process outlives us, whatever ends us: each is started so that the kernel kills it.
-//! - I3: `bench/results/` holds full measurements of committed trees only; anything else is scratch.
+//! - I3: `bench/results/` holds full measurements of committed trees only; all else is scratch.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
 pub mod broker;

@@ -5,8 +5,8 @@
 //! - The ratio of a round is the mean of A's two values by the mean of B's two; what is told is the
 //!   median over the rounds, with the smallest and the largest.
 //! - Noise is what separates two runs of the same broker in the same round: the larger by the
-//!   smaller value, of both brokers in all rounds. The band reaches as far as the value that nine of
-//!   ten of those don't exceed (nearest rank), to both sides of 1.
+//!   smaller value, of both brokers in all rounds. The band reaches as far as the value that nine
+//!   of ten of those don't exceed (nearest rank), to both sides of 1.
 //! - Two brokers are equal if the median ratio is inside the band, or if the rounds don't agree
 //!   about who is ahead.
 
