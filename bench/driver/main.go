@@ -72,7 +72,7 @@ func run(arguments []string) error {
 	flags.IntVar(&l.size, "size", 1024, "bytes of a record's value")
 	flags.IntVar(&l.producers, "producers", 4, "connections that write")
 	flags.IntVar(&l.consumers, "consumers", 2, "connections that read")
-	flags.IntVar(&l.rate, "rate", 5000, "records a second of steady")
+	flags.IntVar(&l.rate, "rate", 2000, "records a second of steady")
 	flags.DurationVar(&deadline, "deadline", 2*time.Minute, "end without a result after so long")
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err

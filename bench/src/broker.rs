@@ -2,7 +2,7 @@
 //!
 //! Owns the process and nothing of its directory, which stays for the caller to remove.
 //!
-//! I2: every process of ours asks the kernel to be killed when the thread that started it ends
+//! I2: every such process asks the kernel to be killed when the thread that started it ends
 //! (`setpriv --pdeathsig`), which holds after SIGINT, SIGKILL and a panic alike.
 
 use std::fs::{self, File};
@@ -36,7 +36,7 @@ impl Side {
 pub enum Peer {
     /// As it comes.
     Default,
-    /// With `log.flush.interval.messages=1`: it syncs before it acknowledges, as Ottla does.
+    /// With `log.flush.interval.messages=1`: it syncs before it acknowledges, too.
     Durable,
 }
 

@@ -83,7 +83,7 @@ fn print_table(words: &[String]) -> Result<(), String> {
 const USAGE: &str = "usage: ottla-bench run [FLAG VALUE]...   measure, and print the table
   --rounds N          how many times A B B A (5)
   --workload NAME,... of start, ingest, replay, steady (all)
-  --peer WHICH        Apache Kafka as it comes (default), or syncing as Ottla does (durable)
+  --peer WHICH        Apache Kafka as it comes (default), or syncing every batch (durable)
   --volume MIB        how much ingest writes and replay reads (2048)
   --seconds N         how long steady takes (10)
 Results go to bench/results/COMMIT.json, beside those that are there. With less than the default,

@@ -1,7 +1,7 @@
 //! The raw results of a commit: one JSON file, to which every workload adds its part.
 //!
 //! ```text
-//! {"commit", "date", "machine", "versions", "parameters",
+//! {"commit", "date", "machine", "versions",
 //!  "start": {"ottla": {...}, "apache": {...}}, "idle": {...},
 //!  "sets": [{"peer", "workload", "rounds", "runs": [{"side", "round", "driver", "broker"}]}]}
 //! ```

@@ -116,26 +116,21 @@ pub fn run(options: &Options) -> Result<PathBuf, String> {
     lock.try_lock().map_err(|_| "another measurement is under way in this tree")?;
     let driver = prepare()?;
     let (commit, clean) = machine::commit()?;
-    let path = if clean && options.is_full() {
-        results::directory().join(format!("{commit}.json"))
+    let (path, mut results) = if clean && options.is_full() {
+        let path = results::directory().join(format!("{commit}.json"));
+        let results = Results::read(&path)?;
+        (path, results)
     } else {
         println!("Not a full measurement of a committed tree: the results are scratch.");
-        scratch.join("scratch.json")
+        (scratch.join("scratch.json"), Results::empty())
     };
     let data = scratch.join("data");
     empty(&data)?;
-    let mut results = Results::read(&path)?;
+    sync()?;
     results.put("commit", json!(if clean { commit } else { format!("{commit} and changes") }));
     results.put("date", json!(machine::date()?));
     results.put("machine", machine::describe(&data)?);
     results.put("versions", json!({ "apache": APACHE, "java": machine::java_version()? }));
-    results.put(
-        "parameters",
-        json!({
-            "ingest_mib": options.volume_mib, "steady_seconds": options.seconds,
-            "steady_rate": STEADY_RATE, "partitions": PARTITIONS,
-        }),
-    );
     // Syncing makes no difference to a start.
     if options.has(Workload::Start) && options.peer == Peer::Default {
         results.put("start", start::measure(&data)?);
@@ -169,9 +164,8 @@ impl Table<'_> {
         empty(data)?;
         let ours = Broker::start(Side::Ottla, peer, &data.join("ottla"))?;
         let theirs = Broker::start(Side::Apache, peer, &data.join("apache"))?;
-        for broker in [&ours, &theirs, &theirs, &ours] {
-            println!("{}: warming up", broker.side().word());
-            self.turn(broker, 0)?;
+        for broker in [&ours, &theirs] {
+            self.warm_up(broker)?;
         }
         if peer == Peer::Default && self.wanted.contains(&Workload::Steady) {
             results.put("idle", idle(&[&ours, &theirs])?);
@@ -187,6 +181,21 @@ impl Table<'_> {
         for (workload, runs) in self.wanted.iter().zip(runs) {
             println!("{}: {} rounds", workload.word(), self.options.rounds);
             results.put_set(peer, workload.word(), self.options.rounds, runs);
+        }
+        Ok(())
+    }
+
+    /// Runs that don't count, until one takes about as much CPU as the one before.
+    fn warm_up(&self, broker: &Broker) -> Result<(), String> {
+        println!("{}: warming up", broker.side().word());
+        let mut before = f64::INFINITY;
+        for number in 1..=WARM_UPS_MAX {
+            let runs = self.turn(broker, 0)?;
+            let used = runs.iter().filter_map(|run| run["broker"]["cpu_seconds"].as_f64()).sum();
+            if number >= WARM_UPS_MIN && used > before * WARM {
+                return Ok(());
+            }
+            before = used;
         }
         Ok(())
     }
@@ -223,10 +232,8 @@ impl Table<'_> {
             thread::park_timeout(Duration::from_millis(50));
         }
         // What is still to be written would be written during the next run.
-        match harness::run(&mut Command::new("sync"), DELETE).code {
-            Some(0) => Ok(runs),
-            code => Err(format!("sync ended with {code:?}")),
-        }
+        sync()?;
+        Ok(runs)
     }
 }
 
@@ -269,6 +276,14 @@ fn idle(brokers: &[&Broker]) -> Result<Value, String> {
     Ok(found)
 }
 
+/// Everything written so far is on disk afterwards.
+fn sync() -> Result<(), String> {
+    match harness::run(&mut Command::new("sync"), DELETE).code {
+        Some(0) => Ok(()),
+        code => Err(format!("sync ended with {code:?}")),
+    }
+}
+
 fn empty(directory: &Path) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", directory.display());
     if directory.exists() {
@@ -305,7 +320,12 @@ fn missing_programs() -> Result<(), String> {
 const APACHE: &str = "Apache Kafka 4.3.1";
 const TOPIC: &str = "letters";
 const PARTITIONS: u32 = 12;
-const STEADY_RATE: u64 = 5000;
+const STEADY_RATE: u64 = 2000;
+/// A JVM that compiles on all cores takes as much CPU twice and is not warm.
+const WARM_UPS_MIN: usize = 3;
+/// After so many a broker counts as warm anyway.
+const WARM_UPS_MAX: usize = 6;
+const WARM: f64 = 0.9;
 const IDLE: Duration = Duration::from_secs(10);
 const DELETE: Duration = Duration::from_secs(60);
 
@@ -327,7 +347,7 @@ mod tests {
         );
         assert_eq!(
             words(Workload::Steady),
-            "steady -records 15000 -partitions 12 -rate 5000 -size 256 -producers 4 host:1 t"
+            "steady -records 6000 -partitions 12 -rate 2000 -size 256 -producers 4 host:1 t"
         );
     }
 

@@ -13,7 +13,16 @@ struct Figure {
     workload: &'static str,
     name: &'static str,
     of: fn(&Value) -> Option<f64>,
-    more_is_better: bool,
+    better: Better,
+}
+
+/// What is good for a broker.
+#[derive(Clone, Copy)]
+enum Better {
+    More,
+    Less,
+    /// Of the driver: whether it was the limit.
+    Neither,
 }
 
 const FIGURES: &[Figure] = &[
@@ -22,23 +31,39 @@ const FIGURES: &[Figure] = &[
     less("ingest", "ack p99, ms", |run| number(run, "/driver/ack_ms/p99")),
     less("ingest", "broker CPU, s/GB", cpu_per_gigabyte),
     less("ingest", "resident, MiB", resident_mib),
+    driver_cpu("ingest"),
     more("replay", "replay, MiB/s", |run| number(run, "/driver/mib_per_second")),
     less("replay", "broker CPU, s/GB", cpu_per_gigabyte),
     less("replay", "resident, MiB", resident_mib),
+    driver_cpu("replay"),
     less("steady", "steady, ack p50, ms", |run| number(run, "/driver/ack_ms/p50")),
     less("steady", "ack p99, ms", |run| number(run, "/driver/ack_ms/p99")),
     less("steady", "end to end p50, ms", |run| number(run, "/driver/end_to_end_ms/p50")),
     less("steady", "end to end p99, ms", |run| number(run, "/driver/end_to_end_ms/p99")),
-    less("steady", "broker CPU, s/GB", cpu_per_gigabyte),
+    less("steady", "broker CPU, % of a core", cpu_percent),
     less("steady", "resident, MiB", resident_mib),
+    driver_cpu("steady"),
 ];
 
 const fn more(workload: &'static str, name: &'static str, of: fn(&Value) -> Option<f64>) -> Figure {
-    Figure { workload, name, of, more_is_better: true }
+    Figure { workload, name, of, better: Better::More }
 }
 
 const fn less(workload: &'static str, name: &'static str, of: fn(&Value) -> Option<f64>) -> Figure {
-    Figure { workload, name, of, more_is_better: false }
+    Figure { workload, name, of, better: Better::Less }
+}
+
+const fn driver_cpu(workload: &'static str) -> Figure {
+    Figure {
+        workload,
+        name: "(load driver's CPU, % of a core)",
+        of: |run| Some(number(run, "/driver/driver_cpu_seconds")? * 100.0 / seconds(run)?),
+        better: Better::Neither,
+    }
+}
+
+fn seconds(run: &Value) -> Option<f64> {
+    number(run, "/driver/seconds")
 }
 
 fn number(run: &Value, at: &str) -> Option<f64> {
@@ -49,6 +74,11 @@ fn number(run: &Value, at: &str) -> Option<f64> {
 fn cpu_per_gigabyte(run: &Value) -> Option<f64> {
     let bytes = number(run, "/driver/bytes_in")? + number(run, "/driver/bytes_out")?;
     Some(number(run, "/broker/cpu_seconds")? * 1e9 / bytes)
+}
+
+/// How busy the broker kept a core.
+fn cpu_percent(run: &Value) -> Option<f64> {
+    Some(number(run, "/broker/cpu_seconds")? * 100.0 / seconds(run)?)
 }
 
 /// The most that was resident during a run.
@@ -137,17 +167,17 @@ fn row(results: &Results, peer: Peer, figure: &Figure) -> Option<String> {
         short(ours),
         short(theirs),
         (noise - 1.0) * 100.0,
-        verdict(&found, figure.more_is_better),
+        verdict(&found, figure.better),
     ))
 }
 
-fn verdict(found: &Comparison, more_is_better: bool) -> &'static str {
-    if found.is_equal() {
-        "equal"
-    } else if (found.ratio > 1.0) == more_is_better {
-        "better"
-    } else {
-        "worse"
+fn verdict(found: &Comparison, better: Better) -> &'static str {
+    match better {
+        Better::Neither => "",
+        _ if found.is_equal() => "equal",
+        Better::More if found.ratio > 1.0 => "better",
+        Better::Less if found.ratio < 1.0 => "better",
+        _ => "worse",
     }
 }
 
@@ -197,8 +227,8 @@ const PEERS: &[(Peer, &str)] = &[
     ),
     (
         Peer::Durable,
-        "Durable beside durable: Apache Kafka with `log.flush.interval.messages=1`, which syncs as \
-         Ottla does.",
+        "Durable beside durable: Apache Kafka with `log.flush.interval.messages=1`, which syncs \
+         every batch, too (the segment and its indexes; Ottla the segment alone).",
     ),
 ];
 const START: &[(&str, &str, &str, f64, usize)] = &[
@@ -268,7 +298,8 @@ mod tests {
     fn more_is_better_or_worse_by_the_figure() {
         let found = stats::compare(&[stats::Round { ours: [2.0, 2.0], theirs: [1.0, 1.0] }]);
         let found = found.unwrap();
-        assert_eq!((verdict(&found, true), verdict(&found, false)), ("better", "worse"));
+        let words = [Better::More, Better::Less, Better::Neither].map(|way| verdict(&found, way));
+        assert_eq!(words, ["better", "worse", ""]);
     }
 
     #[test]
