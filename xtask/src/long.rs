@@ -40,6 +40,11 @@ const PROOFS: &[Proof] = &[
         title: "The recorded conversations with Apache Kafka 4.4.0, held with it again, and with us",
         runs: oracle,
     },
+    Proof {
+        name: "bench",
+        title: "Ottla and Apache Kafka 4.3.1 in turn on one machine",
+        runs: bench,
+    },
 ];
 
 pub fn run(args: &[String]) -> Result<(), String> {
@@ -145,6 +150,30 @@ fn oracle() -> Vec<Run> {
     vec![with("4.4.0 again", vec![("OTTLA_PEER", "apache"), ("CI", "true")]), with("ours", vec![])]
 }
 
+/// Writes `bench/results/COMMIT.json`, a workload a run; what is kept is the table made of it.
+fn bench() -> Vec<Run> {
+    let with = |label: &str, arguments: &[&str], keep: &'static [&'static str]| {
+        let words = ["run", "--release", "--quiet", "-p", "ottla-bench", "--"];
+        Run {
+            label: label.to_owned(),
+            program: "cargo",
+            arguments: words.iter().chain(arguments).map(|&word| word.to_owned()).collect(),
+            environment: Vec::new(),
+            keep,
+        }
+    };
+    let durable = ["run", "--peer", "durable", "--workload"];
+    vec![
+        with("start", &["run", "--workload", "start"], &["start: measured"]),
+        // Together, because one reads what the other wrote.
+        with("ingest and replay", &["run", "--workload", "ingest,replay"], &["rounds"]),
+        with("steady", &["run", "--workload", "steady"], &["rounds"]),
+        with("durable ingest", &[&durable[..], &["ingest"]].concat(), &["rounds"]),
+        with("durable steady", &[&durable[..], &["steady"]].concat(), &["rounds"]),
+        with("table", &["table"], &["|", "Commit"]),
+    ]
+}
+
 /// Tests of the black box whose names have `filter`, one after the other.
 fn tests(label: &str, filter: &str) -> Run {
     let words = ["test", "--release", "-p", "ottla-conformance", "--", "--nocapture", filter];
@@ -167,8 +196,9 @@ fn commit(root: &Path) -> Result<String, String> {
             .map_err(|error| error.to_string())?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    // Evidence of an earlier proof is no change.
-    let changed = git(&["status", "--porcelain", "--", ".", ":!docs/evidence"])?;
+    // What an earlier proof left is no change.
+    let left = [":!docs/evidence", ":!bench/results"];
+    let changed = git(&[&["status", "--porcelain", "--", "."][..], &left].concat())?;
     if !changed.is_empty() {
         return Err("commit first: evidence is of a commit".into());
     }

@@ -1,0 +1,66 @@
+//! Measures Ottla and Apache Kafka 4.3.1 side by side, on one machine, in turn.
+//!
+//! ```text
+//! cargo run --release -p ottla-bench -- run            everything, about a quarter of an hour
+//! cargo run --release -p ottla-bench -- table --update the table in README
+//! ```
+//!
+//! Owns the brokers and load drivers that it starts, `target/bench/` (their data, scratch results)
+//! and `bench/results/`. Time limits are measured here and asserted nowhere.
+//!
+//! # How
+//!
+//! Both brokers run at the same time on the same `server.properties` (but for ports and
+//! directories), Apache Kafka with the heap and collector of its start script. Nothing is tuned;
+//! only `log.segment.delete.delay.ms` is short on both, so that what one run wrote is gone before
+//! the next. The load comes from one foreign client for both, franz-go (`bench/driver`).
+//!
+//! Both are warm: each broker gets discarded runs of every workload first, until one takes at least
+//! nine tenths of the CPU of the one before (the JVM compiles for long; three to six runs). Then
+//! every round is A B B A (A is Ottla), so that what drifts evenly hits both alike. Each run has a
+//! fresh topic; between two runs that topic's files are removed and the disk is synced.
+//!
+//! # Workloads
+//!
+//! Chosen for two cores that driver and broker share: the load is light for the driver, whose CPU
+//! is recorded too, to tell when it and not the broker is the limit.
+//!
+//! - `ingest`: four idempotent producers with acks=all write records of 1 KiB over 12 partitions as
+//!   fast as they are taken. Not compressed: a codec would run in the driver and be measured as
+//!   well. At most 2 048 records wait in a producer, so the latency says how fast that queue moves.
+//! - `replay`: two consumers read that topic from its beginning; it is in the page cache.
+//! - `steady`: 2 000 records of 256 bytes a second over 12 partitions and four connections without
+//!   linger, so nearly every record is a request of its own, and a tailing consumer. An open loop:
+//!   latencies count from the time at which a record was to be sent, so a stall can't hide itself
+//!   by stalling the load. At 5 000 a second Apache Kafka and the driver fill both cores, and the
+//!   latency would be that of the queue for them.
+//! - `start`: from the start of the process to the first connection accepted, resident memory then;
+//!   and from an empty directory to the first record on the consumer's output, all with the
+//!   system's own tools. For Apache Kafka, formatting counts in the latter only.
+//!
+//! # Durability differs
+//!
+//! Both run with their defaults: Ottla syncs a batch before it acknowledges it, Apache Kafka leaves
+//! it to the page cache. `--peer durable` measures Apache Kafka with
+//! `log.flush.interval.messages=1`, which makes it sync before it acknowledges, too (the segment
+//! and its indexes, where Ottla syncs the segment alone); both results are kept.
+//!
+//! # What counts as a difference
+//!
+//! See [`stats`]: a ratio inside the noise band is called equal.
+//!
+//! Invariants:
+//! - I1: nothing waits without a deadline.
+//! - I2: no broker, driver or tool outlives us, whatever ends us: the kernel kills it.
+//! - I3: `bench/results/` holds full measurements of committed trees only; all else is scratch.
+#![allow(clippy::print_stdout)] // A command line tool talks to its user.
+
+pub mod broker;
+pub mod driver;
+pub mod machine;
+pub mod proc;
+pub mod results;
+pub mod run;
+pub mod start;
+pub mod stats;
+pub mod table;

@@ -1,0 +1,92 @@
+//! `ottla-bench run` and `ottla-bench table`; see the library for what they do.
+#![allow(clippy::print_stdout)] // A command line tool talks to its user.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ottla_bench::broker::Peer;
+use ottla_bench::results::{self, Results};
+use ottla_bench::run::{self, Options, Workload};
+use ottla_bench::table;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.first().map(String::as_str) {
+        Some("run") => options(&words[1..]).and_then(|options| {
+            let path = run::run(&options)?;
+            println!("{}", table::text(&Results::read(&path)?));
+            Ok(())
+        }),
+        Some("table") => print_table(&words[1..]),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options(words: &[String]) -> Result<Options, String> {
+    let mut options = Options::full();
+    let mut words = words.iter();
+    while let Some(flag) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{flag} needs a value\n{USAGE}"))?;
+        let number = || match value.parse::<u64>() {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(format!("{flag} {value}: expected a number from 1")),
+        };
+        match flag.as_str() {
+            "--rounds" => options.rounds = number()? as usize,
+            "--volume" => options.volume_mib = number()?,
+            "--seconds" => options.seconds = number()?,
+            "--peer" => {
+                let known = [Peer::Default, Peer::Durable].into_iter();
+                options.peer = known
+                    .into_iter()
+                    .find(|peer| peer.word() == value)
+                    .ok_or_else(|| format!("--peer {value}: expected default or durable"))?;
+            }
+            "--workload" => {
+                options.workloads = value.split(',').map(workload).collect::<Result<_, _>>()?;
+            }
+            _ => return Err(format!("unknown argument {flag}\n{USAGE}")),
+        }
+    }
+    Ok(options)
+}
+
+fn workload(name: &str) -> Result<Workload, String> {
+    let known = Workload::ALL.into_iter().find(|workload| workload.word() == name);
+    known.ok_or_else(|| {
+        let all = Workload::ALL.map(Workload::word).join(", ");
+        format!("--workload {name}: expected some of {all}")
+    })
+}
+
+fn print_table(words: &[String]) -> Result<(), String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let results = match words[..] {
+        ["--file", path] => Results::read(&PathBuf::from(path))?,
+        [] | ["--update"] => Results::newest(&results::directory())?.unwrap_or(Results::empty()),
+        _ => return Err(USAGE.to_owned()),
+    };
+    if words == ["--update"] {
+        return table::update(&results);
+    }
+    println!("{}", table::text(&results));
+    Ok(())
+}
+
+const USAGE: &str = "usage: ottla-bench run [FLAG VALUE]...   measure, and print the table
+  --rounds N          how many times A B B A (5)
+  --workload NAME,... of start, ingest, replay, steady (all)
+  --peer WHICH        Apache Kafka as it comes (default), or syncing every batch (durable)
+  --volume MIB        how much ingest writes and replay reads (2048)
+  --seconds N         how long steady takes (10)
+Results go to bench/results/COMMIT.json, beside those that are there. With less than the default,
+or with changes that are not committed, they are scratch and go to target/bench/scratch.json.
+       ottla-bench table [--file PATH]  print the table of the newest results, or of that file
+       ottla-bench table --update       write the table of the newest results into README";
