@@ -8,12 +8,13 @@
 //! Apache Kafka 4.3.1.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use client::{Client, Delivery, Error, Options, Producer, Record};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::lines::{Line, Lines};
 use super::reader::Reader;
@@ -219,6 +220,7 @@ fn send(
     let producer = Producer::new(client.clone());
     drop(entered);
     let (tell, mut told) = mpsc::channel(RECORDS_TOLD);
+    let sending = Arc::new(Mutex::default());
     let mut errors = Errors { topic: reader.topic().to_owned(), last: String::new(), more: 0 };
     let feeder = Feeder {
         reader,
@@ -229,6 +231,7 @@ fn send(
         runtime: runtime.handle().clone(),
         sync,
         tell,
+        sending: sending.clone(),
     };
     let stdin = &mut *io.stdin;
     let err = &mut *io.err;
@@ -243,8 +246,12 @@ fn send(
         if let Some(code) = stopped {
             // Invariant I2: what was read is sent, before the end.
             runtime.block_on(async {
-                let patience = LAST_FLUSH;
-                let _ = tokio::time::timeout(patience, producer.flush()).await;
+                let flushed = async {
+                    // Not given back: nothing comes behind what is sent now.
+                    std::mem::forget(sending.lock().await);
+                    producer.flush().await
+                };
+                let _ = tokio::time::timeout(LAST_FLUSH, flushed).await;
                 told.close();
                 let rest = errors.listen(&mut told, err);
                 let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
@@ -270,6 +277,8 @@ struct Feeder {
     runtime: Handle,
     sync: bool,
     tell: mpsc::Sender<Told>,
+    /// Held while a line that was read becomes a record on its way.
+    sending: Arc<Mutex<()>>,
 }
 
 impl Feeder {
@@ -342,6 +351,7 @@ impl Feeder {
 
     fn send(&self, record: Record) -> Result<(), Failure> {
         let sent = Sent::of(&record);
+        let _sending = self.runtime.block_on(self.sending.lock());
         let delivery = match self.runtime.block_on(self.producer.enqueue(record)) {
             Ok(delivery) => delivery,
             Err(error) => return self.refused(sent, error),

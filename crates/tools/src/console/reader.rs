@@ -83,14 +83,18 @@ impl Reader {
     pub fn read(&self, line: &str, number: u64) -> Result<Record, String> {
         let mut record = Record { topic: self.topic.clone(), ..Record::default() };
         let mut rest = line;
-        let mut part = |wanted: bool, end: &str, name: &str| match rest.split_once(end) {
-            _ if !wanted => Ok(None),
-            Some((part, then)) => {
-                rest = then;
-                Ok(Some(part))
+        let mut part = |wanted: bool, end: &str, name: &str| {
+            if !wanted {
+                return Ok(None);
             }
-            None if self.ignore_errors => Ok(None),
-            None => Err(format!("No {name} found on line number {number}: '{line}'")),
+            match rest.split_once(end) {
+                Some((part, then)) => {
+                    rest = then;
+                    Ok(Some(part))
+                }
+                None if self.ignore_errors => Ok(None),
+                None => Err(format!("No {name} found on line number {number}: '{line}'")),
+            }
         };
         let headers = part(self.parse_headers, &self.headers_delimiter, "headers delimiter")?;
         let key = part(self.parse_key, &self.key_separator, "key separator")?;
