@@ -13,6 +13,8 @@ use tools::Io;
 
 /// No test takes longer; each waits for what it needs, not for a time.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// So that a thread that reads ends before that, whatever went wrong.
+const GIVE_UP: &str = "--timeout-ms=30000";
 
 struct Node {
     runtime: Runtime,
@@ -180,7 +182,7 @@ fn what_came_is_shown_before_more_is_waited_for() {
         let mut out = watched.clone();
         let node = &node;
         let reader = scope.spawn(move || {
-            let args = ["--topic=letters", "--from-beginning", "--max-messages=2"];
+            let args = ["--topic=letters", "--from-beginning", "--max-messages=2", GIVE_UP];
             node.run_into("kafka-console-consumer", &args, b"", &mut out).0
         });
         watched.wait_for("one\n");
@@ -206,6 +208,7 @@ fn topics_that_match_are_picked_up_while_it_runs() {
                 "--max-messages=2",
                 "--command-property=metadata.max.age.ms=100",
                 "--command-property=heartbeat.interval.ms=50",
+                GIVE_UP,
             ];
             node.run_into("kafka-console-consumer", &args, b"", &mut out).0
         });

@@ -288,6 +288,7 @@ fn topic_that_can_never_be_is_told() {
         let node = Node::start().await;
         node.topic("letters", 1).await;
         let reader = member(&node, &[]).await;
+        assert!(reader.subscribe(&["letters", " "]).is_err());
         reader.subscribe(&["letters", "a b"]).unwrap();
         let error = loop {
             match reader.poll(Duration::from_millis(20)).await {

@@ -14,7 +14,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use client::{Client, Consumer, ConsumerRecord, Error, Start, TopicPartition};
-use regex_lite::Regex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -23,6 +22,7 @@ use super::formatter::Formatter;
 use super::{Properties, Renamed};
 use crate::cluster::{BOOTSTRAP_SERVER, COMMAND_CONFIG};
 use crate::flags::{Parsed, Spec, switch, value};
+use crate::topic_filter::TopicFilter;
 use crate::{Failure, Io, Tool, finish, java};
 
 /// The entry in the list of tools.
@@ -88,7 +88,7 @@ fn run(args: &[String], io: &mut Io<'_>) -> u8 {
 #[derive(Debug)]
 enum What {
     Topic(String),
-    Matching(Regex),
+    Matching(TopicFilter),
     Partition(TopicPartition, Start),
 }
 
@@ -221,10 +221,12 @@ fn of<'a>(properties: &'a Properties, key: &str) -> Option<&'a str> {
 fn what(parsed: &Parsed, partition: Option<i32>) -> Result<What, Failure> {
     let topic = parsed.value("topic")?.unwrap_or_default();
     if let Some(pattern) = parsed.value("include")? {
-        let whole = Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")));
-        return whole.map(What::Matching).map_err(|error| {
-            Failure::new(format!("error: --include {pattern} is no regular expression: {error}"))
-        });
+        let told = |why: &str| Failure::new(format!("error: --include {pattern}: {why}"));
+        if pattern.is_empty() {
+            return Err(told("expected a regular expression"));
+        }
+        let filter = TopicFilter::pattern(pattern);
+        return filter.map(What::Matching).map_err(|why| told(&why));
     }
     let Some(partition) = partition else { return Ok(What::Topic(topic.to_owned())) };
     let start = match parsed.value("offset")? {
@@ -287,7 +289,7 @@ fn consume(runtime: &Runtime, plan: &Plan, io: &mut Io<'_>) -> Result<u8, Failur
             What::Topic(topic) => consumer.subscribe(&[topic]),
             What::Matching(pattern) => {
                 let pattern = pattern.clone();
-                consumer.subscribe_matching(move |topic| pattern.is_match(topic))
+                consumer.subscribe_matching(move |topic| pattern.allows(topic))
             }
             What::Partition(partition, start) => {
                 consumer.assign_from(&[(partition.clone(), *start)])

@@ -343,7 +343,11 @@ impl Feeder {
 
     /// A person whose cluster is not there is told at once, not after `max.block.ms`.
     fn look_for_the_cluster(&self) {
-        let looked = self.runtime.block_on(self.client.refresh(Some(Vec::new()), false));
+        let looked = self.runtime.block_on(async {
+            let patience = self.client.options().producer.max_block;
+            let looked = self.client.refresh(Some(Vec::new()), false);
+            tokio::time::timeout(patience, looked).await.unwrap_or(Ok(()))
+        });
         if let Err(error @ Error::Unreachable { .. }) = looked {
             let _ = self.tell.blocking_send(Told::Waiting(error));
         }
@@ -351,21 +355,23 @@ impl Feeder {
 
     fn send(&self, record: Record) -> Result<(), Failure> {
         let sent = Sent::of(&record);
-        let _sending = self.runtime.block_on(self.sending.lock());
-        let delivery = match self.runtime.block_on(self.producer.enqueue(record)) {
-            Ok(delivery) => delivery,
-            Err(error) => return self.refused(sent, error),
-        };
-        if !self.sync {
-            let _ = self.tell.blocking_send(Told::Sent(sent, delivery));
-            return Ok(());
-        }
-        let written = self.runtime.block_on(async {
+        let (producer, sync) = (&self.producer, self.sync);
+        let enqueued = self.runtime.block_on(async {
+            let _sending = self.sending.lock().await;
+            let delivery = producer.enqueue(record).await?;
+            if !sync {
+                return Ok(Some(delivery));
+            }
             // Nothing else will come that this could wait for.
-            self.producer.flush().await?;
-            delivery.await
+            producer.flush().await?;
+            delivery.await.map(|_| None)
         });
-        written.map(|_| ()).map_err(|error| Failure::new(format!("error: {error}")))
+        match enqueued {
+            Ok(Some(delivery)) => drop(self.tell.blocking_send(Told::Sent(sent, delivery))),
+            Ok(None) => {}
+            Err(error) => return self.refused(sent, error),
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 //! Invariant I1: a line that can't be read is an error that names its number and never a record,
 //! unless `ignore.error` says that the part is absent then.
 
+use std::borrow::Cow;
+
 use client::Record;
 use regex_lite::Regex;
 
@@ -93,7 +95,10 @@ impl Reader {
                     Ok(Some(part))
                 }
                 None if self.ignore_errors => Ok(None),
-                None => Err(format!("No {name} found on line number {number}: '{line}'")),
+                None => {
+                    let line = beginning(line);
+                    Err(format!("No {name} found on line number {number}: '{line}'"))
+                }
             }
         };
         let headers = part(self.parse_headers, &self.headers_delimiter, "headers delimiter")?;
@@ -118,6 +123,7 @@ impl Reader {
                     record.headers.push((pair.to_owned(), None));
                     continue;
                 }
+                let pair = beginning(pair);
                 return Err(format!(
                     "No header key separator found in pair '{pair}' on line number {number}"
                 ));
@@ -135,6 +141,17 @@ impl Reader {
         Ok(())
     }
 }
+
+/// As much of a line as a message needs.
+fn beginning(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(TOLD_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}...", line.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(line),
+    }
+}
+
+/// Letters of a line that a message quotes.
+const TOLD_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -169,6 +186,7 @@ mod tests {
         assert_eq!(read(&[], "a\tb"), " - a\tb");
         assert_eq!(read(&[KEY], "a\tb\tc"), " a b\tc");
         assert_eq!(read(&[KEY], "a"), "No key separator found on line number 7: 'a'");
+        assert!(read(&[KEY], &"\u{e9}".repeat(10_000)).ends_with("\u{e9}\u{e9}...'"));
         assert_eq!(read(&[HEADERS, KEY], "a:1,b:2:3\tk\tv"), "a=1&b=2:3 k v");
         assert_eq!(read(&[HEADERS], "a"), "No headers delimiter found on line number 7: 'a'");
         let more = [HEADERS, KEY, ("headers.delimiter", "||"), ("key.separator", "ä")];

@@ -172,7 +172,7 @@ impl Consumer {
     /// replaces what was subscribed to before. The group is joined by polling.
     ///
     /// # Errors
-    /// There is no `group.id`, or partitions were assigned by hand.
+    /// There is no `group.id`, partitions were assigned by hand, or a name is blank.
     pub fn subscribe<S: AsRef<str>>(&self, topics: &[S]) -> Result<()> {
         let shared = &self.0.0;
         let mut state = shared.lock();
@@ -180,6 +180,10 @@ impl Consumer {
             return Err(exclusive());
         }
         let topics: Vec<String> = topics.iter().map(|topic| topic.as_ref().to_owned()).collect();
+        if topics.iter().any(|topic| topic.trim().is_empty()) {
+            let words = "Topic collection to subscribe to cannot contain null or empty topic";
+            return Err(Error::Config(words.into()));
+        }
         let now = shared.now_ms();
         let membership = state.membership.as_mut().ok_or_else(no_group)?;
         membership.polled(now);
