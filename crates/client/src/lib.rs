@@ -79,7 +79,7 @@ pub mod topic_partition;
 pub use admin::Admin;
 pub use consumer::ConsumerRecord;
 pub use error::{ApiError, Error, Result};
-pub use net::{Client, Consumer, Delivery, Producer, To};
+pub use net::{Client, Consumer, Delivery, Producer, Start, To};
 pub use options::Options;
 pub use producer::{Record, RecordMetadata};
 pub use topic_partition::TopicPartition;

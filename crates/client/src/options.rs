@@ -105,6 +105,8 @@ pub struct ConsumerOptions {
     pub partition_max_bytes: i32,
     pub check_crcs: bool,
     pub auto_create_topics: bool,
+    /// Patterns match no topic that the cluster keeps for itself.
+    pub exclude_internal_topics: bool,
 }
 
 /// Where to begin without a committed offset.
@@ -318,6 +320,7 @@ impl ConsumerOptions {
             partition_max_bytes: checked.number("max.partition.fetch.bytes") as i32,
             check_crcs: checked.truth("check.crcs"),
             auto_create_topics: checked.truth("allow.auto.create.topics"),
+            exclude_internal_topics: checked.truth("exclude.internal.topics"),
         })
     }
 }

@@ -209,7 +209,7 @@ pub const ROWS: &[Row] = table! {
         "librdkafka: report the end of a partition.";
     "enable.ssl.certificate.verification" (""): Kind::Boolean, Some("true"), ALL, State::Refused(NO_SECURITY),
         "Part of TLS, which is not there yet.";
-    "exclude.internal.topics" (""): Kind::Boolean, Some("true"), CONSUMER, State::NoEffect("topics are subscribed to by name"),
+    "exclude.internal.topics" (""): Kind::Boolean, Some("true"), CONSUMER, State::Honoured,
         "Leave internal topics out of patterns.";
     "fetch.max.bytes" (""): Kind::Int(0, MAX_INT), Some("52428800"), CONSUMER, State::Honoured,
         "Bytes of an answer, unless a single batch has more.";

@@ -1,9 +1,11 @@
 //! What Java prints: numbers, optionals, JSON, paths. Tools whose output must equal that of Apache
 //! Kafka's need the platform's habits, too.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use messages::schema::{Message, Type};
+use regex_lite::Regex;
 use serde_json::Value;
 
 /// `Double.toString`: plain between 0.001 and 10 million, else with an exponent; always a point.
@@ -17,10 +19,52 @@ pub fn double(value: f64) -> String {
     if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
         return format!("{value:?}");
     }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    exponential(&format!("{value:e}"))
+}
+
+/// `Float.toString`, by the same rules.
+pub fn float(value: f32) -> String {
+    // What is special or plain is the same number as a double, but not with the same digits.
+    if !value.is_finite() || value == 0.0 {
+        return double(f64::from(value));
+    }
+    if (1e-3..1e7).contains(&value.abs()) {
+        return format!("{value:?}");
+    }
+    exponential(&format!("{value:e}"))
+}
+
+/// `1.5e7` as Java writes it.
+fn exponential(text: &str) -> String {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let point = if digits.contains('.') { "" } else { ".0" };
     format!("{digits}{point}E{exponent}")
+}
+
+/// Decodes UTF-8 as Java's readers do: U+FFFD for what is none, and one for an encoded surrogate.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    let mut surrogate = 0;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.valid().is_empty() {
+            surrogate = 0;
+        }
+        match (surrogate, chunk.invalid()) {
+            (_, []) => {}
+            // The three bytes of a surrogate come as chunks of one byte each.
+            (1, [second]) if (0xa0..0xc0).contains(second) => surrogate = 2,
+            (2, [third]) if (0x80..0xc0).contains(third) => surrogate = 0,
+            (_, invalid) => {
+                text.push(char::REPLACEMENT_CHARACTER);
+                surrogate = u8::from(invalid == [0xed]);
+            }
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// `OptionalLong.toString`.
@@ -50,6 +94,25 @@ pub fn split(text: &str, at: char) -> Vec<&str> {
     }
     if parts == [""] && !text.is_empty() {
         parts.clear();
+    }
+    parts
+}
+
+/// `String.split` at a pattern: as [`split`], and what matches nothing at the beginning leaves
+/// nothing before it.
+pub fn split_at<'a>(text: &'a str, pattern: &Regex) -> Vec<&'a str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for found in pattern.find_iter(text).filter(|found| found.end() > 0) {
+        parts.extend(text.get(start..found.start()));
+        start = found.end();
+    }
+    if parts.is_empty() {
+        return vec![text];
+    }
+    parts.extend(text.get(start..));
+    while parts.last().is_some_and(|last| last.is_empty()) {
+        parts.pop();
     }
     parts
 }
@@ -203,6 +266,40 @@ mod tests {
         ];
         for (value, text) in pairs {
             assert_eq!(double(value), text);
+        }
+    }
+
+    #[test]
+    fn floats_have_digits_of_their_own() {
+        let pairs = [
+            (2.610_078_8e20, "2.6100788E20"),
+            (0.1, "0.1"),
+            (1e-5, "1.0E-5"),
+            (-0.0, "-0.0"),
+            (f32::NAN, "NaN"),
+            (f32::NEG_INFINITY, "-Infinity"),
+        ];
+        for (value, text) in pairs {
+            assert_eq!(float(value), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_replaced_as_in_java() {
+        for (bytes, expected) in [
+            (&b"plain"[..], "plain"),
+            (b"a\xffb\xfe", "a\u{fffd}b\u{fffd}"),
+            // Cut short: one for what could have begun a letter.
+            (b"\xe2\x82x", "\u{fffd}x"),
+            (b"\xe2\x82", "\u{fffd}"),
+            // A surrogate, and two of them; what only begins like one.
+            (b"\xed\xa0\x80x", "\u{fffd}x"),
+            (b"\xed\xa0\x80\xed\xb0\x80", "\u{fffd}\u{fffd}"),
+            (b"\xed\xa0", "\u{fffd}"),
+            (b"\xc0\x80", "\u{fffd}\u{fffd}"),
+            (b"\xf0\x9f\x98\x80", "\u{1f600}"),
+        ] {
+            assert_eq!(text(bytes), expected, "{bytes:?}");
         }
     }
 

@@ -15,7 +15,9 @@
 
 mod cluster;
 pub mod configs;
+pub mod console;
 pub mod consumer_groups;
+mod coordinator_records;
 pub mod delete_records;
 pub mod dump_log;
 pub mod flags;
@@ -42,6 +44,8 @@ pub struct Tool {
 /// Every tool there is.
 pub const TOOLS: &[&Tool] = &[
     &configs::TOOL,
+    &console::consumer::TOOL,
+    &console::producer::TOOL,
     &consumer_groups::TOOL,
     &delete_records::TOOL,
     &dump_log::TOOL,

@@ -5,7 +5,7 @@
 use regex_lite::Regex;
 
 /// A pattern that whole names match.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TopicFilter(Regex);
 
 fn nests_classes(pattern: &str) -> bool {
@@ -31,7 +31,14 @@ impl TopicFilter {
     pub fn new(list: &str) -> Result<Self, String> {
         let quotes = ['"', '\''];
         let pattern = list.trim().replace(',', "|").replace(' ', "");
-        let pattern = pattern.trim_matches(quotes);
+        Self::pattern(pattern.trim_matches(quotes))
+    }
+
+    /// Reads one pattern as it stands.
+    ///
+    /// # Errors
+    /// The words of Apache Kafka's tools about a pattern that is none.
+    pub fn pattern(pattern: &str) -> Result<Self, String> {
         let invalid = || format!("{pattern} is an invalid regex.");
         // By itself first: a pattern that only closes our brackets would mean more than it says.
         Regex::new(pattern).map_err(|_| invalid())?;

@@ -540,6 +540,10 @@ const WORDS: &[(ErrorCode, &str)] = &[
          broker is not a replica of the topic partition.",
     ),
     (ErrorCode::REQUEST_TIMED_OUT, "The request timed out."),
+    (
+        ErrorCode::MESSAGE_TOO_LARGE,
+        "The request included a message larger than the max message size the server will accept.",
+    ),
     (ErrorCode::COORDINATOR_NOT_AVAILABLE, "The coordinator is not available."),
     (ErrorCode::NOT_COORDINATOR, "This is not the correct coordinator."),
     (

@@ -2,6 +2,7 @@
 //! bytes. With `OTTLA_PEER=apache` the same tests run against Apache Kafka.
 
 mod admin;
+mod console;
 mod datadir;
 mod groups;
 mod hostile;

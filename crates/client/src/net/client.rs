@@ -108,15 +108,20 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] as soon as every server was tried once.
     pub async fn connect(options: Options) -> Result<Self> {
-        let client = Self(Arc::new(Inner {
+        let client = Self::unconnected(options);
+        client.refresh(Some(Vec::new()), false).await?;
+        Ok(client)
+    }
+
+    /// A client that connects once somebody asks something of the cluster.
+    pub fn unconnected(options: Options) -> Self {
+        Self(Arc::new(Inner {
             options,
             metadata: Mutex::default(),
             slots: Mutex::default(),
             coordinators: Mutex::default(),
             lanes: AtomicU32::new(1),
-        }));
-        client.refresh(Some(Vec::new()), false).await?;
-        Ok(client)
+        }))
     }
 
     /// What the client was made with.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::options::Backoff;
 
 pub use client::{Client, To};
-pub use consumer::Consumer;
+pub use consumer::{Consumer, Start};
 pub use producer::{Delivery, Producer};
 
 /// How much longer an operation may be tried, and how long to pause before the next attempt.

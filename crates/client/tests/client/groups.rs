@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use client::{Admin, Consumer, Producer, Record, TopicPartition};
+use client::{Admin, Consumer, Producer, Record, Start, TopicPartition};
 
 use crate::data::{consume, text};
 use crate::{Node, run};
@@ -247,5 +247,81 @@ fn topic_that_comes_late_is_assigned() {
         let made = admin.create_topics(&[client::admin::NewTopic::new("late", 2)], false).await;
         made.unwrap()[0].1.as_ref().expect("a topic");
         until_shared(&[&reader], 3).await;
+    });
+}
+
+#[test]
+fn topics_that_match_are_read_as_they_come_and_go() {
+    run(async {
+        let node = Node::start().await;
+        let admin = node.topic("letters", 1).await;
+        let with = [("metadata.max.age.ms", "200"), ("allow.auto.create.topics", "false")];
+        let reader = member(&node, &with).await;
+        // Everything else matches, but for what the cluster keeps for itself.
+        reader.subscribe_matching(|name| name != "other").unwrap();
+        until_shared(&[&reader], 1).await;
+        let more =
+            [client::admin::NewTopic::new("late", 2), client::admin::NewTopic::new("other", 4)];
+        let made = admin.create_topics(&more, false).await.unwrap();
+        assert!(made.iter().all(|(_, made)| made.is_ok()));
+        until_shared(&[&reader], 3).await;
+        assert_eq!(reader.subscription(), ["late", "letters"]);
+        let gone = client::admin::TopicRef::Name("late".into());
+        admin.delete_topics(&[gone]).await.unwrap()[0].1.as_ref().unwrap();
+        until_shared(&[&reader], 1).await;
+        reader.close().await.unwrap();
+
+        let all = member(&node, &[("exclude.internal.topics", "false"), ("group.id", "all")]).await;
+        all.subscribe_matching(|name| name.starts_with("__consumer")).unwrap();
+        while all.assignment().is_empty() {
+            all.poll(Duration::from_millis(20)).await.unwrap();
+        }
+        assert_eq!(all.subscription(), ["__consumer_offsets"]);
+        all.close().await.unwrap();
+        node.stop().await;
+    });
+}
+
+#[test]
+fn topic_that_can_never_be_is_told() {
+    run(async {
+        let node = Node::start().await;
+        node.topic("letters", 1).await;
+        let reader = member(&node, &[]).await;
+        assert!(reader.subscribe(&["letters", " "]).is_err());
+        reader.subscribe(&["letters", "a b"]).unwrap();
+        let error = loop {
+            match reader.poll(Duration::from_millis(20)).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), Some(wire::ErrorCode::INVALID_TOPIC_EXCEPTION), "{error}");
+        assert!(error.to_string().starts_with("a b: "), "{error}");
+        node.stop().await;
+    });
+}
+
+#[test]
+fn assigned_by_hand_from_a_place_asks_for_no_other() {
+    run(async {
+        let node = Node::start().await;
+        node.topic("letters", 1).await;
+        let producer = Producer::new(node.client(&[]).await);
+        for index in 0..3 {
+            producer.send(Record::new("letters", index.to_string())).await.unwrap();
+        }
+        let partition = TopicPartition::new("letters", 0);
+        for (start, expected) in [(Start::At(1), "1"), (Start::Beginning, "0"), (Start::End, "3")] {
+            let reader = Consumer::new(node.client(&[("auto.offset.reset", "none")]).await);
+            reader.assign_from(&[(partition.clone(), start)]).unwrap();
+            assert_eq!(reader.position(&partition).await.unwrap().to_string(), expected);
+            if start != Start::End {
+                assert_eq!(text(&consume(&reader, 1).await[0]), expected);
+            }
+            let negative = reader.assign_from(&[(partition.clone(), Start::At(-1))]);
+            assert!(negative.is_err());
+        }
+        node.stop().await;
     });
 }

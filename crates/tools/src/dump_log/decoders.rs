@@ -15,7 +15,8 @@ use serde_json::Value;
 use wire::{Bytes, Reader, Uuid};
 
 use super::batches::Record;
-use crate::java::{message_json, message_json_with};
+use crate::coordinator_records::{self, OFFSETS, Records, SHARE_STATE, TRANSACTIONS, Unread};
+use crate::java::{ByteField, message_json};
 
 /// How keys and values are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,56 +113,18 @@ impl Decoder {
     }
 }
 
-enum Unread {
-    Type(i16),
-    Other(String),
-}
-
-fn coordinator(
-    records: &[(i16, &str)],
-    key: &Bytes,
-    value: Option<&Bytes>,
-) -> Result<Shown, Unread> {
-    let version_of = |reader: &mut Reader, name: &str| {
-        let missing = |_| Unread::Other(format!("Could not read version from {name}'s buffer."));
-        reader.i16().map_err(missing)
+fn coordinator(records: Records, key: &Bytes, value: Option<&Bytes>) -> Result<Shown, Unread> {
+    let shown = coordinator_records::show(records, key, value, |schema, data| {
+        let protocol = data.get("protocolType").and_then(Value::as_str);
+        let consumers = schema.name == "GroupMetadataValue" && protocol == Some("consumer");
+        consumers.then_some(&consumer_protocol as ByteField<'static>)
+    })?;
+    let key = format!("{{\"type\":\"{}\",\"data\":{}}}", shown.kind, shown.key);
+    let value = match shown.value {
+        None => "<DELETE>".into(),
+        Some((version, data)) => format!("{{\"version\":\"{version}\",\"data\":{data}}}"),
     };
-    let mut reader = Reader::new(key.clone());
-    let kind = version_of(&mut reader, "key")?;
-    let (_, name) = records.iter().find(|(id, _)| *id == kind).ok_or(Unread::Type(kind))?;
-    let schema = |suffix: &str| {
-        Message::find(&format!("{name}{suffix}"))
-            .ok_or_else(|| Unread::Other(format!("no schema of {name}{suffix}")))
-    };
-    let unread = |version: i16, part: &str, error: wire::DecodeError| {
-        // Where bytes are missing, Java's exception has no words.
-        let error = match error.what {
-            "frame too short" => "null".to_owned(),
-            _ => error.to_string(),
-        };
-        Unread::Other(format!(
-            "Could not read record with version {version} from {part}'s buffer due to: {error}."
-        ))
-    };
-    let schema_of_key = schema("Key")?;
-    let data = json::read(schema_of_key, 0, &mut reader).map_err(|e| unread(kind, "key", e))?;
-    let key = format!("{{\"type\":\"{kind}\",\"data\":{}}}", message_json(schema_of_key, &data));
-    let Some(value) = value else { return Ok((Some(key), Some("<DELETE>".into()))) };
-    let mut reader = Reader::new(value.clone());
-    let version = version_of(&mut reader, "value")?;
-    let schema = schema("Value")?;
-    if !schema.versions.contains(version) {
-        let text = format!("Found an unknown record version {version} for {kind} type");
-        return Err(Unread::Other(text));
-    }
-    let data = json::read(schema, version, &mut reader).map_err(|e| unread(version, "value", e))?;
-    let protocol = data.get("protocolType").and_then(Value::as_str);
-    let consumers = schema.name == "GroupMetadataValue" && protocol == Some("consumer");
-    let data = match consumers {
-        true => message_json_with(schema, &data, &consumer_protocol),
-        false => message_json(schema, &data),
-    };
-    Ok((Some(key), Some(format!("{{\"version\":\"{version}\",\"data\":{data}}}"))))
+    Ok((Some(key), Some(value)))
 }
 
 /// Classic consumers keep messages of a protocol of theirs in the group's record.
@@ -370,31 +333,3 @@ const SEGMENT_STATES: &[&str] = &[
 ];
 const PARTITION_STATES: &[&str] =
     &["DELETE_PARTITION_MARKED", "DELETE_PARTITION_STARTED", "DELETE_PARTITION_FINISHED"];
-
-/// Types and names (without Key and Value) of the records of `__consumer_offsets`.
-const OFFSETS: &[(i16, &str)] = &[
-    (0, "LegacyOffsetCommit"),
-    (1, "OffsetCommit"),
-    (2, "GroupMetadata"),
-    (3, "ConsumerGroupMetadata"),
-    (4, "ConsumerGroupPartitionMetadata"),
-    (5, "ConsumerGroupMemberMetadata"),
-    (6, "ConsumerGroupTargetAssignmentMetadata"),
-    (7, "ConsumerGroupTargetAssignmentMember"),
-    (8, "ConsumerGroupCurrentMemberAssignment"),
-    (10, "ShareGroupMemberMetadata"),
-    (11, "ShareGroupMetadata"),
-    (12, "ShareGroupTargetAssignmentMetadata"),
-    (13, "ShareGroupTargetAssignmentMember"),
-    (14, "ShareGroupCurrentMemberAssignment"),
-    (15, "ShareGroupStatePartitionMetadata"),
-    (16, "ConsumerGroupRegularExpression"),
-    (17, "StreamsGroupMetadata"),
-    (19, "StreamsGroupMemberMetadata"),
-    (20, "StreamsGroupTargetAssignmentMetadata"),
-    (21, "StreamsGroupTargetAssignmentMember"),
-    (22, "StreamsGroupCurrentMemberAssignment"),
-    (23, "StreamsGroupTopology"),
-];
-const TRANSACTIONS: &[(i16, &str)] = &[(0, "TransactionLog")];
-const SHARE_STATE: &[(i16, &str)] = &[(0, "ShareSnapshot"), (1, "ShareUpdate")];

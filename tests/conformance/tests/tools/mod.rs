@@ -34,8 +34,6 @@ use harness::{Node, binary, have, python, root};
 
 use super::directory;
 
-/// Set up with Apache Kafka's until there are ours.
-const NOT_OURS_YET: [&str; 2] = ["kafka-console-producer", "kafka-console-consumer"];
 /// A tool's whole run.
 const TOOL: Duration = Duration::from_secs(120);
 /// A consumer's way into its group.
@@ -159,7 +157,7 @@ impl Stage {
     fn command(&mut self, line: &str, input: &[&str]) -> String {
         let words = words(&self.fill(line));
         let (tool, arguments) = words.split_first().expect("the name of a tool");
-        let mut command = if apaches_tools() || NOT_OURS_YET.contains(&tool.as_str()) {
+        let mut command = if apaches_tools() {
             let mut command = Command::new(root().join("tests/oracle/java/run"));
             command.args(["broker", class(tool)]);
             command
@@ -326,8 +324,7 @@ fn differences(name: &str) -> Vec<Difference> {
 fn transcript(name: &str) {
     let mut programs = Vec::new();
     let text = fs::read_to_string(here(&format!("{name}.txt"))).expect("a transcript");
-    let java = NOT_OURS_YET.iter().any(|tool| text.contains(&format!("$ {tool}")));
-    if java || apaches_tools() || Node::is_peer() {
+    if apaches_tools() || Node::is_peer() {
         programs.extend(["java", "mvn"]);
     }
     if !have(name, &programs) || (text.contains("% member") && python(name).is_none()) {
@@ -434,11 +431,11 @@ fn kafka_dump_log_is_apache_kafkas() {
 }
 
 #[test]
-fn apache_kafkas_console_producer_does_on_our_node_what_it_does_on_its_own() {
+fn kafka_console_producer_is_apache_kafkas() {
     transcript("kafka-console-producer");
 }
 
 #[test]
-fn apache_kafkas_console_consumer_does_on_our_node_what_it_does_on_its_own() {
+fn kafka_console_consumer_is_apache_kafkas() {
     transcript("kafka-console-consumer");
 }

@@ -41,7 +41,10 @@ enum Report {
     Listed(Vec<(TopicPartition, u64, OffsetSpec)>, Result<Vec<Item<TopicPartition, ListedOffset>>>),
     Fetched(Answered),
     AutoCommitted,
-    Refreshed,
+    /// Of every topic, if it worked and was asked for.
+    Refreshed {
+        all: bool,
+    },
     /// Metadata may be asked for again.
     Rested,
 }
@@ -63,13 +66,23 @@ pub(super) struct Driver {
     refreshing: bool,
     refresh_due_ms: i64,
     wanted: BTreeSet<String>,
+    /// Metadata of every topic is wanted.
+    all_wanted: bool,
 }
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (report, reports) = mpsc::unbounded_channel();
         let refresh_due_ms = shared.client.options().metadata_max_age.as_millis() as i64;
-        Self { shared, reports, report, refreshing: false, refresh_due_ms, wanted: BTreeSet::new() }
+        Self {
+            shared,
+            reports,
+            report,
+            refreshing: false,
+            refresh_due_ms,
+            wanted: BTreeSet::new(),
+            all_wanted: false,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -123,7 +136,9 @@ impl Driver {
             let age = client.options().metadata_max_age.as_millis() as i64;
             self.refresh_due_ms = now.saturating_add(age.max(1));
             self.wanted.extend(topics(&state));
+            self.all_wanted |= state.pattern.is_some();
         }
+        self.all_wanted |= state.pattern.as_ref().is_some_and(|pattern| !pattern.looked);
         next.push(self.refresh_due_ms);
         drop(state);
         self.wanted.extend(leaderless);
@@ -216,7 +231,11 @@ impl Driver {
             let may_create = shared.client.options().consumer.auto_create_topics;
             let named: Vec<String> = topics.iter().cloned().collect();
             let refreshed = shared.client.refresh(Some(named), may_create).await;
-            let counts = refreshed.map(|()| counts(&shared.client, topics.iter()));
+            let own = shared.lock().membership.as_ref().map(|member| member.topics().to_vec());
+            let refused = refused(&shared.client, own.iter().flatten());
+            let counts = refreshed
+                .and_then(|()| refused.map_or(Ok(()), Err))
+                .map(|()| counts(&shared.client, topics.iter()));
             let _ = report.send(Report::Counted(attempt, counts));
         });
     }
@@ -323,9 +342,7 @@ impl Driver {
             }
             (Report::AutoCommitted, _) => state.committing = false,
             (Report::Rested, _) => self.refreshing = false,
-            (Report::Refreshed, Some(member)) => {
-                member.counted(&counts(&shared.client, member.watched().iter()));
-            }
+            (Report::Refreshed { all }, _) => commands = refreshed(&mut state, &shared.client, all),
             (_, None) => {}
         }
         drop(state);
@@ -383,21 +400,63 @@ impl Driver {
 
     /// One refresh at a time, with a pause between two.
     fn refresh(&mut self) {
-        if self.refreshing || self.wanted.is_empty() {
+        if self.refreshing || (self.wanted.is_empty() && !self.all_wanted) {
             return;
         }
         self.refreshing = true;
-        let topics = std::mem::take(&mut self.wanted).into_iter().collect();
+        let all = std::mem::take(&mut self.all_wanted);
+        // The question after every topic creates none; those wanted by name come after it.
+        let topics =
+            (!all).then(|| std::mem::take(&mut self.wanted).into_iter().collect::<Vec<_>>());
         let (shared, report) = (self.shared.clone(), self.report.clone());
         tokio::spawn(async move {
             let options = shared.client.options();
             let may_create = options.consumer.auto_create_topics;
-            let _ = shared.client.refresh(Some(topics), may_create).await;
-            let _ = report.send(Report::Refreshed);
+            let refreshed = shared.client.refresh(topics, may_create).await;
+            let _ = report.send(Report::Refreshed { all: all && refreshed.is_ok() });
             pause(options.retry_backoff.after(1)).await;
             let _ = report.send(Report::Rested);
         });
     }
+}
+
+/// Takes in metadata: topics may have come, gone or grown, or are refused.
+fn refreshed(state: &mut State, client: &Client, all: bool) -> Vec<Command> {
+    let mut commands = Vec::new();
+    if let (true, Some(pattern), Some(member)) = (all, &mut state.pattern, &mut state.membership) {
+        pattern.looked = true;
+        let internal = !client.options().consumer.exclude_internal_topics;
+        let matching: Vec<String> = client.metadata(|known| {
+            let wanted = known.topics().filter(|topic| internal || !topic.is_internal);
+            wanted.filter(|one| (pattern.matches)(&one.name)).map(|one| one.name.clone()).collect()
+        });
+        // Both are in the order of names.
+        if member.topics() != matching {
+            commands = member.subscribe(&matching);
+        }
+    }
+    if let Some(member) = &mut state.membership {
+        member.counted(&counts(client, member.watched().iter()));
+    }
+    let assigned: BTreeSet<String> =
+        state.positions.assignment().into_iter().map(|one| one.topic).collect();
+    if let Some(error) = refused(client, assigned.iter()) {
+        state.positions.fetch_failed(&error);
+    }
+    commands
+}
+
+/// The first topic that will never be there, or not for this client.
+fn refused<'a>(client: &Client, topics: impl Iterator<Item = &'a String>) -> Option<Error> {
+    client.metadata(|known| {
+        let mut errors = topics.filter_map(|name| Some((name, known.error(name)?)));
+        errors.find_map(|(name, code)| match code {
+            ErrorCode::INVALID_TOPIC_EXCEPTION | ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                Some(Error::Broker(code, format!("{name}: {}", ApiError::of(code))))
+            }
+            _ => None,
+        })
+    })
 }
 
 /// True if no partition of an answer says anything.

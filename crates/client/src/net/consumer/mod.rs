@@ -34,6 +34,31 @@ use crate::topic_partition::TopicPartition;
 #[derive(Clone, Debug)]
 pub struct Consumer(Arc<Handle>);
 
+/// Where to begin in a partition that is assigned by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Here.
+    At(i64),
+    /// At the first offset.
+    Beginning,
+    /// At the end, so that only what comes later is read.
+    End,
+}
+
+/// Which topics to read, for a consumer that does not name them.
+#[derive(Clone)]
+struct Pattern {
+    matches: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// The cluster's topics were looked through once.
+    looked: bool,
+}
+
+impl std::fmt::Debug for Pattern {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Pattern").field("looked", &self.looked).finish_non_exhaustive()
+    }
+}
+
 /// Ends the task when the last consumer is dropped.
 #[derive(Debug)]
 struct Handle(Arc<Shared>);
@@ -70,6 +95,8 @@ struct State {
     membership: Option<Membership>,
     positions: Positions,
     subscribed: bool,
+    /// By what topics are subscribed to, if not by name.
+    pattern: Option<Pattern>,
     /// Polls under way.
     polls: usize,
     commit_due_ms: i64,
@@ -118,6 +145,7 @@ impl Consumer {
             membership,
             positions: Positions::new(&options.consumer, backoff),
             subscribed: false,
+            pattern: None,
             polls: 0,
             commit_due_ms: 0,
             committing: false,
@@ -144,7 +172,7 @@ impl Consumer {
     /// replaces what was subscribed to before. The group is joined by polling.
     ///
     /// # Errors
-    /// There is no `group.id`, or partitions were assigned by hand.
+    /// There is no `group.id`, partitions were assigned by hand, or a name is blank.
     pub fn subscribe<S: AsRef<str>>(&self, topics: &[S]) -> Result<()> {
         let shared = &self.0.0;
         let mut state = shared.lock();
@@ -152,11 +180,16 @@ impl Consumer {
             return Err(exclusive());
         }
         let topics: Vec<String> = topics.iter().map(|topic| topic.as_ref().to_owned()).collect();
+        if topics.iter().any(|topic| topic.trim().is_empty()) {
+            let words = "Topic collection to subscribe to cannot contain null or empty topic";
+            return Err(Error::Config(words.into()));
+        }
         let now = shared.now_ms();
         let membership = state.membership.as_mut().ok_or_else(no_group)?;
         membership.polled(now);
         let commands = membership.subscribe(&topics);
         state.subscribed = !topics.is_empty();
+        state.pattern = None;
         drop(state);
         // Leaving is all that can be asked for here.
         for command in commands {
@@ -166,6 +199,31 @@ impl Consumer {
                 _ => {}
             }
         }
+        shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// As [`Self::subscribe`], to whatever topics `matches` says, now and later: the cluster is
+    /// looked through when this is called and every `metadata.max.age.ms`. The topics that it
+    /// keeps for itself are left out unless `exclude.internal.topics` is false.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub fn subscribe_matching(
+        &self,
+        matches: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<()> {
+        let shared = &self.0.0;
+        let mut state = shared.lock();
+        if !state.subscribed && !state.positions.assignment().is_empty() {
+            return Err(exclusive());
+        }
+        let now = shared.now_ms();
+        // What was subscribed to before stays until the topics are known.
+        state.membership.as_mut().ok_or_else(no_group)?.polled(now);
+        state.subscribed = true;
+        state.pattern = Some(Pattern { matches: Arc::new(matches), looked: false });
+        drop(state);
         shared.wake.notify_one();
         Ok(())
     }
@@ -189,6 +247,30 @@ impl Consumer {
             return Err(exclusive());
         }
         state.positions.assign(partitions);
+        drop(state);
+        self.0.0.wake.notify_one();
+        Ok(())
+    }
+
+    /// As [`Self::assign`], each from that place on, whatever was committed.
+    ///
+    /// # Errors
+    /// Topics are subscribed to, or an offset is negative.
+    pub fn assign_from(&self, partitions: &[(TopicPartition, Start)]) -> Result<()> {
+        let mut state = self.0.0.lock();
+        if state.subscribed {
+            return Err(exclusive());
+        }
+        let names: Vec<TopicPartition> = partitions.iter().map(|(one, _)| one.clone()).collect();
+        state.positions.assign(&names);
+        // Under the same lock, so that nobody asks where to begin in between.
+        for (partition, start) in partitions {
+            match start {
+                Start::At(offset) => state.positions.seek(partition, *offset)?,
+                Start::Beginning => state.positions.seek_to(partition, OffsetSpec::Earliest)?,
+                Start::End => state.positions.seek_to(partition, OffsetSpec::Latest)?,
+            }
+        }
         drop(state);
         self.0.0.wake.notify_one();
         Ok(())
