@@ -1,5 +1,5 @@
 //! How tools come to a cluster: its address and properties from the command line, one connection,
-//! one thread; and how they name what went wrong.
+//! one thread; how they name what went wrong, and what they do about signals.
 //!
 //! Invariant I1: a cluster that can't be reached is one line on standard error and exit code 1,
 //! within seconds, whatever Apache Kafka's tool prints after a minute.
@@ -9,6 +9,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use client::{Admin, ApiError, Client, Error, Options};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use wire::ErrorCode;
 
 use crate::flags::{Flag, Parsed, value};
@@ -89,25 +92,83 @@ impl From<std::io::Error> for Trouble {
 
 /// Runs a tool's work on this thread.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    drive(&mut tokio::runtime::Builder::new_current_thread(), work)
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().map_err(unable)?;
+    Ok(drive(runtime, work))
 }
 
-/// As [`block_on`], with the client on a thread of its own: `work` may block, on standard input.
+/// As [`block_on`], with the client on a thread of its own: `work` may block in reads and writes.
 pub(crate) fn block_on_beside<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    drive(tokio::runtime::Builder::new_multi_thread().worker_threads(1), work)
+    Ok(drive(beside()?, work))
 }
 
-fn drive<T>(
-    builder: &mut tokio::runtime::Builder,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
-    let runtime =
-        builder.enable_all().build().map_err(|error| Failure::new(format!("error: {error}")))?;
+/// A runtime whose tasks go on while this thread reads or writes.
+pub(crate) fn beside() -> Result<Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().map_err(unable)
+}
+
+fn drive<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
     // What the client still has under way is of no interest any more.
     runtime.shutdown_timeout(Duration::ZERO);
-    Ok(done)
+    done
 }
+
+fn unable(error: std::io::Error) -> Failure {
+    Failure::new(format!("error: {error}"))
+}
+
+/// The signals that ask to stop.
+pub(crate) struct Signals(watch::Receiver<Option<u8>>);
+
+impl Signals {
+    /// Takes them over, for the runtime this is called in. After a second one nothing is waited
+    /// for.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn take_over() -> Result<Self, Failure> {
+        let failed = |error| Failure::new(format!("error: signals: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            for seen in 0.. {
+                let code = tokio::select! {
+                    _ = interrupt.recv() => INTERRUPTED,
+                    _ = terminate.recv() => TERMINATED,
+                };
+                if seen > 0 {
+                    std::process::exit(i32::from(code));
+                }
+                let _ = sender.send(Some(code));
+            }
+        });
+        Ok(Self(receiver))
+    }
+
+    /// The exit code, if one came.
+    pub fn seen(&self) -> Option<u8> {
+        *self.0.borrow()
+    }
+
+    /// Waits for one; its exit code.
+    pub async fn any(&mut self) -> u8 {
+        loop {
+            if let Some(code) = *self.0.borrow_and_update() {
+                return code;
+            }
+            if self.0.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// What a shell says of SIGINT and SIGTERM.
+const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 
 /// What `--command-config` and `--bootstrap-server` say.
 pub(crate) fn properties(parsed: &Parsed) -> Result<BTreeMap<String, String>, Failure> {

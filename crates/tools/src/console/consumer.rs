@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 
 use client::{Client, Consumer, ConsumerRecord, Error, Start, TopicPartition};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::formatter::Formatter;
 use super::{Properties, Renamed};
-use crate::cluster::{BOOTSTRAP_SERVER, COMMAND_CONFIG};
+use crate::cluster::{self, BOOTSTRAP_SERVER, COMMAND_CONFIG, Signals};
 use crate::flags::{Parsed, Spec, switch, value};
 use crate::topic_filter::TopicFilter;
 use crate::{Failure, Io, Tool, finish, java};
@@ -77,7 +76,7 @@ fn run(args: &[String], io: &mut Io<'_>) -> u8 {
         let parsed = SPEC.parse(args, io)?;
         let plan = Plan::read(&parsed, io)?;
         io.out.flush()?;
-        let runtime = super::runtime()?;
+        let runtime = cluster::beside()?;
         let code = consume(&runtime, &plan, io);
         runtime.shutdown_timeout(Duration::ZERO);
         code
@@ -281,8 +280,8 @@ impl From<io::Error> for End {
 }
 
 fn consume(runtime: &Runtime, plan: &Plan, io: &mut Io<'_>) -> Result<u8, Failure> {
-    let signals = super::signals(runtime)?;
     runtime.block_on(async {
+        let signals = Signals::take_over()?;
         let client = Client::unconnected(plan.options.clone());
         let consumer = Consumer::new(client.clone());
         let begun = match &plan.what {
@@ -315,7 +314,7 @@ fn consume(runtime: &Runtime, plan: &Plan, io: &mut Io<'_>) -> Result<u8, Failur
 struct Reading<'a> {
     plan: &'a Plan,
     consumer: Consumer,
-    signals: watch::Receiver<Option<u8>>,
+    signals: Signals,
     processed: u64,
     /// Where to go back to, of each partition with records that were read and not printed.
     unprinted: BTreeMap<TopicPartition, i64>,
@@ -332,7 +331,7 @@ impl Reading<'_> {
             let asked = client.refresh(Some(Vec::new()), false);
             let looked = tokio::select! {
                 looked = asked => looked,
-                code = super::signalled(&mut self.signals) => return Err(End::Signal(code)),
+                code = self.signals.any() => return Err(End::Signal(code)),
                 () = expired(self.plan.patience, began) => return Err(self.late()),
             };
             match looked {
@@ -346,7 +345,7 @@ impl Reading<'_> {
             }
             tokio::select! {
                 () = tokio::time::sleep(RECONNECT_PAUSE) => {}
-                code = super::signalled(&mut self.signals) => return Err(End::Signal(code)),
+                code = self.signals.any() => return Err(End::Signal(code)),
                 () = expired(self.plan.patience, began) => return Err(self.late()),
             }
         }
@@ -364,7 +363,7 @@ impl Reading<'_> {
 
     async fn run(&mut self, io: &mut Io<'_>) -> End {
         while !self.has_enough() {
-            if let Some(code) = *self.signals.borrow() {
+            if let Some(code) = self.signals.seen() {
                 return End::Signal(code);
             }
             let records = match self.poll().await {
@@ -389,7 +388,7 @@ impl Reading<'_> {
             };
             let records = tokio::select! {
                 records = self.consumer.poll(left) => records.map_err(told)?,
-                code = super::signalled(&mut self.signals) => return Err(End::Signal(code)),
+                code = self.signals.any() => return Err(End::Signal(code)),
             };
             if !records.is_empty() {
                 return Ok(records);

@@ -1,8 +1,7 @@
 //! `kafka-console-producer` and `kafka-console-consumer`: lines of standard input to a topic, and
 //! records of topics to standard output, as by Apache Kafka 4.3.1.
 //!
-//! Owns what both are made of: flags under two names, `KEY=VALUE` arguments, signals, and how a
-//! runtime works beside the thread that reads or writes.
+//! Owns what both are made of: flags under two names and `KEY=VALUE` arguments.
 //!
 //! Invariants:
 //! - I1: memory is bounded, however much comes in: a line by what a record may have, records on
@@ -21,9 +20,6 @@ mod reader;
 use std::collections::BTreeMap;
 
 use client::Options;
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use crate::flags::Parsed;
 use crate::{Failure, Io, cluster};
@@ -75,51 +71,3 @@ fn options(properties: &Properties, io: &mut Io<'_>) -> Result<Options, Failure>
     }
     Ok(options)
 }
-
-/// A runtime whose tasks go on while this thread reads or writes.
-fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("error: {error}")))
-}
-
-/// Takes over the signals that ask to stop: the exit code, once there was one. After a second one
-/// nothing is waited for.
-fn signals(runtime: &Runtime) -> Result<watch::Receiver<Option<u8>>, Failure> {
-    let _entered = runtime.enter();
-    let failed = |error| Failure::new(format!("error: signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let (sender, receiver) = watch::channel(None);
-    runtime.spawn(async move {
-        for seen in 0.. {
-            let code = tokio::select! {
-                _ = interrupt.recv() => INTERRUPTED,
-                _ = terminate.recv() => TERMINATED,
-            };
-            if seen > 0 {
-                std::process::exit(i32::from(code));
-            }
-            let _ = sender.send(Some(code));
-        }
-    });
-    Ok(receiver)
-}
-
-/// Waits for a signal; its exit code.
-async fn signalled(signals: &mut watch::Receiver<Option<u8>>) -> u8 {
-    loop {
-        if let Some(code) = *signals.borrow_and_update() {
-            return code;
-        }
-        if signals.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// What a shell says of SIGINT and SIGTERM.
-const INTERRUPTED: u8 = 130;
-const TERMINATED: u8 = 143;

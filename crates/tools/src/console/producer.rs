@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 use super::lines::{Line, Lines};
 use super::reader::Reader;
 use super::{Properties, Renamed};
-use crate::cluster::{BOOTSTRAP_SERVER, COMMAND_CONFIG};
+use crate::cluster::{self, BOOTSTRAP_SERVER, COMMAND_CONFIG, Signals};
 use crate::flags::{Parsed, Spec, optional, switch, value};
 use crate::{Failure, Io, Tool, finish, java};
 
@@ -212,9 +212,9 @@ fn send(
     io: &mut Io<'_>,
     terminal: Option<&mut (dyn Write + Send)>,
 ) -> Result<(), Failure> {
-    let runtime = super::runtime()?;
-    let mut signals = super::signals(&runtime)?;
+    let runtime = cluster::beside()?;
     let entered = runtime.enter();
+    let mut signals = Signals::take_over()?;
     let limit = options.producer.request_bytes_max;
     let client = Client::unconnected(options);
     let producer = Producer::new(client.clone());
@@ -240,7 +240,7 @@ fn send(
         let stopped = runtime.block_on(async {
             tokio::select! {
                 () = errors.listen(&mut told, err) => None,
-                code = super::signalled(&mut signals) => Some(code),
+                code = signals.any() => Some(code),
             }
         });
         if let Some(code) = stopped {

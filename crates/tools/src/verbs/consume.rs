@@ -9,17 +9,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use client::admin::Isolation;
-use client::{Admin, Consumer, ConsumerRecord, Error, TopicPartition};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use client::{Admin, Consumer, ConsumerRecord, TopicPartition};
 
 use super::format::{Format, write_json};
 use super::output::{Output, escape};
 use super::range::{Place, Range, bounds};
-use super::{
-    COMMAND_CONFIG, Call, INTERRUPTED, PROPERTY, SERVER, Verb, failed, told, topic, usage,
-};
+use super::{COMMAND_CONFIG, Call, PROPERTY, SERVER, Verb, failed, told, topic, usage};
+use crate::cluster::{self, Signals};
 use crate::flags::{Spec, switch, value};
-use crate::{Failure, Io, cluster};
+use crate::{Failure, Io};
 
 pub(super) static CONSUME: Verb = Verb {
     spec: &Spec {
@@ -152,12 +150,13 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
             _ => Isolation::ReadUncommitted,
         },
     };
-    cluster::block_on(async {
+    // Writing may block: the group's heartbeats go on meanwhile.
+    cluster::block_on_beside(async {
         let admin = call.connect(&properties).await?;
         for name in &plan.topics {
             topic::partitions(&admin, name).await?;
         }
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::take_over()?;
         match group {
             Some(_) => as_member(&admin, plan, call.io, &mut signals).await,
             None => alone(&admin, plan, call.io, &mut signals).await,
@@ -165,33 +164,14 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     })?
 }
 
-/// What ends a command that would go on.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let told = |error: std::io::Error| told(format!("error: signals: {error}"), super::FAILED);
-        let interrupt = signal(SignalKind::interrupt()).map_err(told)?;
-        Ok(Self(interrupt, signal(SignalKind::terminate()).map_err(told)?))
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
-}
-
-/// Polls; `None` on a signal.
+/// Records, or the exit code of a signal.
 async fn poll(
     consumer: &Consumer,
-    patience: Duration,
     signals: &mut Signals,
-) -> Result<Option<Vec<ConsumerRecord>>, Error> {
+) -> Result<Result<Vec<ConsumerRecord>, u8>, Failure> {
     tokio::select! {
-        records = consumer.poll(patience) => records.map(Some),
-        () = signals.any() => Ok(None),
+        records = consumer.poll(PATIENCE) => records.map(Ok).map_err(failed),
+        code = signals.any() => Ok(Err(code)),
     }
 }
 
@@ -233,8 +213,9 @@ async fn alone(
     }
     let mut count = 0;
     loop {
-        let Some(records) = poll(&consumer, PATIENCE, signals).await.map_err(failed)? else {
-            return Ok(INTERRUPTED);
+        let records = match poll(&consumer, signals).await? {
+            Ok(records) => records,
+            Err(code) => return Ok(code),
         };
         for record in &records {
             let end = ends.as_ref().map(|ends| {
@@ -288,8 +269,9 @@ async fn as_member(
         if count == plan.left {
             break 0;
         }
-        let Some(records) = poll(&consumer, PATIENCE, signals).await.map_err(failed)? else {
-            break INTERRUPTED;
+        let records = match poll(&consumer, signals).await? {
+            Ok(records) => records,
+            Err(code) => break code,
         };
         for record in &records {
             plan.shape.write(io, record, count)?;

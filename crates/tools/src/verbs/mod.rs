@@ -4,7 +4,7 @@
 //! flags and exit codes that all of them share; [`Call`], what a command is given.
 //!
 //! Exit codes: 0 done, 1 failed, 2 a wrong command line, 3 nobody can be reached, 4 not allowed,
-//! 5 there is no such thing, 6 some of several things failed, 130 interrupted.
+//! 5 there is no such thing, 6 some of several things failed, 130 and 143 ended by a signal.
 //!
 //! Invariants:
 //! - I1: standard output is for data only; talk goes to standard error.
@@ -336,7 +336,6 @@ const UNREACHABLE: u8 = 3;
 const NOT_ALLOWED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const PARTIAL: u8 = 6;
-const INTERRUPTED: u8 = 130;
 
 const SERVERS: &str = "bootstrap.servers";
 const SERVER_VARIABLE: &str = "OTTLA_SERVER";

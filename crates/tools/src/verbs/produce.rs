@@ -2,21 +2,28 @@
 //!
 //! Invariants:
 //! - I1: memory is bounded by the producer's buffer, however long the input is; one line by
-//!   [`LINE_MAX`].
+//!   [`LINE_BYTES_MAX`].
 //! - I2: a line that is no record ends it, after the records of the lines before were written.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, Read as _};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::IntoFuture as _;
+use std::io::{BufRead, ErrorKind};
+use std::pin::Pin;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::Duration;
 
-use client::{Delivery, Producer, Record};
+use client::{Error, Producer, Record, RecordMetadata};
 use serde_json::json;
+use tokio::sync::mpsc;
 use wire::Bytes;
 
 use super::format::Input;
 use super::output::Output;
 use super::{COMMAND_CONFIG, Call, FAILED, PARTIAL, PROPERTY, SERVER, Verb, failed, told, usage};
+use crate::cluster::{self, Signals};
 use crate::flags::{Spec, switch, value};
-use crate::{Failure, Io, cluster};
+use crate::{Failure, Io, finish};
 
 pub(super) static PRODUCE: Verb = Verb {
     spec: &Spec {
@@ -70,29 +77,61 @@ fn produce(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
         changes.push(("acks", acks.to_owned()));
     }
     let properties = call.properties(&changes)?;
-    // Reading waits for whoever types; what was typed goes out meanwhile.
-    cluster::block_on_beside(async {
-        let admin = call.connect(&properties).await?;
-        let producer = Producer::new(admin.client().clone());
-        let mut sending = Sending { under_way: VecDeque::new(), written: 0, refused: 0 };
-        let ended = sending.all(&producer, &plan, call.io).await;
-        // I2: those before a bad line go out, too.
-        let flushed = producer.flush().await;
-        while let Some(delivery) = sending.under_way.pop_front() {
-            sending.settle(delivery, &plan, call.io).await?;
+    // Reading waits for whoever types: what was typed goes out, and is reported, meanwhile.
+    let runtime = cluster::beside()?;
+    let (sender, lines) = mpsc::channel(BATCHES_READ);
+    let stdin = &mut *call.io.stdin;
+    let err = &mut *call.io.err;
+    let mut io = Io { stdin: &mut std::io::empty(), out: &mut *call.io.out, err };
+    let mut rest = Call { parsed: call.parsed, io: &mut io, output: call.output };
+    let done = thread::scope(|scope| {
+        let (reading, ended) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            feed(stdin, &sender);
+            drop(reading);
+        });
+        let done = runtime.block_on(produce_all(&mut rest, &plan, &properties, lines));
+        if ended.recv_timeout(LAST_READ) == Err(RecvTimeoutError::Timeout) {
+            // Its read can't be taken back, and nobody wants what comes of it.
+            let code = finish(rest.io, |_| done);
+            std::process::exit(i32::from(code));
         }
-        let _ = producer.close().await;
-        ended?;
-        flushed.map_err(failed)?;
-        let (written, refused) = (sending.written, sending.refused);
-        let plural = if written == 1 { "" } else { "s" };
-        call.say(&format!("{written} record{plural} written to {}", plan.template.topic));
-        Ok(match (written, refused) {
-            (_, 0) => 0,
-            (0, _) => FAILED,
-            _ => PARTIAL,
-        })
-    })?
+        done
+    });
+    runtime.shutdown_timeout(Duration::ZERO);
+    done
+}
+
+type Lines = mpsc::Receiver<Result<Vec<Vec<u8>>, Failure>>;
+
+async fn produce_all(
+    call: &mut Call<'_, '_>,
+    plan: &Plan,
+    properties: &BTreeMap<String, String>,
+    mut lines: Lines,
+) -> Result<u8, Failure> {
+    let mut signals = Signals::take_over()?;
+    let admin = call.connect(properties).await?;
+    let producer = Producer::new(admin.client().clone());
+    let mut sending = Sending::default();
+    let ended = sending.all(&producer, plan, call.io, &mut lines, &mut signals).await;
+    // I2: those before a bad line go out, too.
+    let flushed = producer.flush().await;
+    while let Some(delivery) = sending.under_way.pop_front() {
+        sending.settle(delivery.await, plan, call.io)?;
+    }
+    let _ = producer.close().await;
+    let (written, refused) = (sending.written, sending.refused);
+    let plural = if written == 1 { "" } else { "s" };
+    call.say(&format!("{written} record{plural} written to {}", plan.template.topic));
+    let interrupted = ended?;
+    flushed.map_err(failed)?;
+    Ok(match (interrupted, written, refused) {
+        (Some(code), ..) => code,
+        (None, _, 0) => 0,
+        (None, 0, _) => FAILED,
+        (None, ..) => PARTIAL,
+    })
 }
 
 fn plan(call: &Call<'_, '_>) -> Result<Plan, Failure> {
@@ -135,53 +174,80 @@ fn plan(call: &Call<'_, '_>) -> Result<Plan, Failure> {
     Ok(Plan { input, template, tombstones: parsed.has("tombstone"), told })
 }
 
+/// What became of a record.
+type Written = Result<RecordMetadata, Error>;
+type Arriving = Pin<Box<dyn Future<Output = Written> + Send>>;
+
 /// Records on their way.
+#[derive(Default)]
 struct Sending {
     /// Oldest first.
-    under_way: VecDeque<Delivery>,
+    under_way: VecDeque<Arriving>,
+    lines: u64,
     written: u64,
     refused: u64,
 }
 
 impl Sending {
+    /// Sends every line; the exit code of a signal, if one came.
     async fn all(
         &mut self,
         producer: &Producer,
         plan: &Plan,
         io: &mut Io<'_>,
-    ) -> Result<(), Failure> {
-        let mut line = Vec::new();
-        let mut number = 0_u64;
-        while read_line(io.stdin, &mut line)? {
-            number += 1;
-            let mut record = plan.template.clone();
-            let filled = plan.input.fill(&line, &mut record);
-            filled.map_err(|why| told(format!("error: line {number}: {why}"), FAILED))?;
-            if plan.tombstones && record.value.as_ref().is_some_and(Bytes::is_empty) {
-                record.value = None;
+        lines: &mut Lines,
+        signals: &mut Signals,
+    ) -> Result<Option<u8>, Failure> {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                code = signals.any() => return Ok(Some(code)),
+                written = first(&mut self.under_way) => {
+                    self.under_way.pop_front();
+                    self.settle(written, plan, io)?;
+                    if plan.told && lines.is_empty() {
+                        io.out.flush()?;
+                    }
+                    continue;
+                }
+                batch = lines.recv() => batch,
+            };
+            let Some(batch) = batch else { return Ok(None) };
+            for line in batch? {
+                self.enqueue(producer, plan, &line).await?;
             }
-            let delivery = producer.enqueue(record).await;
-            let delivery = delivery.map_err(|error| {
-                let Failure::Told { text, code } = failed(error) else { return Failure::Closed };
-                told(format!("{text} (line {number})"), code)
-            })?;
-            self.under_way.push_back(delivery);
-            if self.under_way.len() > UNDER_WAY_MAX
+            while self.under_way.len() > UNDER_WAY_MAX
                 && let Some(oldest) = self.under_way.pop_front()
             {
-                self.settle(oldest, plan, io).await?;
+                self.settle(oldest.await, plan, io)?;
             }
         }
+    }
+
+    async fn enqueue(
+        &mut self,
+        producer: &Producer,
+        plan: &Plan,
+        line: &[u8],
+    ) -> Result<(), Failure> {
+        self.lines += 1;
+        let number = self.lines;
+        let mut record = plan.template.clone();
+        let filled = plan.input.fill(line, &mut record);
+        filled.map_err(|why| told(format!("error: line {number}: {why}"), FAILED))?;
+        if plan.tombstones && record.value.as_ref().is_some_and(Bytes::is_empty) {
+            record.value = None;
+        }
+        let delivery = producer.enqueue(record).await.map_err(|error| match failed(error) {
+            Failure::Told { text, code } => told(format!("{text} (line {number})"), code),
+            other => other,
+        })?;
+        self.under_way.push_back(delivery.into_future());
         Ok(())
     }
 
-    async fn settle(
-        &mut self,
-        delivery: Delivery,
-        plan: &Plan,
-        io: &mut Io<'_>,
-    ) -> Result<(), Failure> {
-        match delivery.await {
+    fn settle(&mut self, written: Written, plan: &Plan, io: &mut Io<'_>) -> Result<(), Failure> {
+        match written {
             Ok(place) => {
                 self.written += 1;
                 if plan.told {
@@ -205,24 +271,61 @@ impl Sending {
     }
 }
 
-/// The next line without its end; false at the end of the input.
-fn read_line(stdin: &mut (dyn BufRead + Send), line: &mut Vec<u8>) -> Result<bool, Failure> {
-    line.clear();
-    let read = stdin.take(LINE_MAX + 1).read_until(b'\n', line);
-    let read = read.map_err(|error| told(format!("error: standard input: {error}"), FAILED))?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-    } else if line.len() as u64 > LINE_MAX {
-        return Err(told(format!("error: a line is longer than {LINE_MAX} bytes"), FAILED));
+/// Waits for the oldest; for ever if there is none.
+async fn first(under_way: &mut VecDeque<Arriving>) -> Written {
+    match under_way.front_mut() {
+        Some(oldest) => oldest.await,
+        None => std::future::pending().await,
     }
-    Ok(read > 0)
+}
+
+/// Reads lines until the input ends or nobody wants more: those that came together go together.
+fn feed(stdin: &mut (dyn BufRead + Send), sender: &mpsc::Sender<Result<Vec<Vec<u8>>, Failure>>) {
+    let mut begun = Vec::new();
+    loop {
+        let bytes = match stdin.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => {
+                let failure = told(format!("error: standard input: {error}"), FAILED);
+                let _ = sender.blocking_send(Err(failure));
+                return;
+            }
+        };
+        let count = bytes.len();
+        let mut lines = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            begun.extend_from_slice(part);
+            if begun.last() == Some(&b'\n') {
+                begun.pop();
+                if begun.last() == Some(&b'\r') {
+                    begun.pop();
+                }
+                lines.push(std::mem::take(&mut begun));
+            }
+        }
+        stdin.consume(count);
+        // The last line may lack its end.
+        if count == 0 && !begun.is_empty() {
+            lines.push(std::mem::take(&mut begun));
+        }
+        if begun.len() > LINE_BYTES_MAX {
+            let failure = format!("error: a line is longer than {LINE_BYTES_MAX} bytes");
+            let _ = sender.blocking_send(Err(told(failure, FAILED)));
+            return;
+        }
+        if !lines.is_empty() && sender.blocking_send(Ok(lines)).is_err() || count == 0 {
+            return;
+        }
+    }
 }
 
 /// Longer than any broker takes.
-const LINE_MAX: u64 = 128 << 20;
+const LINE_BYTES_MAX: usize = 128 << 20;
+/// For the reading thread to see that it is over, unless it is in a read.
+const LAST_READ: Duration = Duration::from_millis(50);
+/// Read ahead of what is sent.
+const BATCHES_READ: usize = 4;
 /// So many may wait for their answers before the oldest is waited for.
 const UNDER_WAY_MAX: usize = 100_000;
 /// So many refusals are told one by one.

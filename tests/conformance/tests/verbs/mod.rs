@@ -152,7 +152,8 @@ fn a_bad_line_ends_the_input_after_the_lines_before_it() {
     ottla(&node, "topic create letters").success();
     let finished = ottla_with(&node, "produce letters -f %k:%v", b"a:1\nb:2\nno colon\nc:3\n");
     assert_eq!(finished.code, Some(1));
-    assert_eq!(finished.stderr, "error: line 3: it lacks \":\"\n");
+    let told = "2 records written to letters\nerror: line 3: it lacks \":\"\n";
+    assert_eq!(finished.stderr, told);
     let read = ottla(&node, "consume letters --offset :end -f %k=%v,").success();
     assert_eq!(read, "a=1,b=2,");
     // One record is too large for the topic, the others are not.
@@ -225,13 +226,25 @@ fn a_group_goes_on_where_it_stopped_showing_records() {
     assert_eq!(ottla(&node, "group list -o json").success(), "[]\n");
 }
 
+/// What a program prints, line by line.
+fn lines_of(output: std::process::ChildStdout) -> std::sync::mpsc::Receiver<String> {
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = told.send(line);
+        }
+    });
+    heard
+}
+
 #[test]
 fn what_is_typed_is_written_before_the_input_ends() {
     let directory = directory();
     let node = Node::start(directory.path());
     ottla(&node, "topic create letters").success();
-    let mut producer = command(&node, "produce letters")
+    let mut producer = command(&node, "produce letters -o json")
         .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("a producer");
@@ -239,20 +252,20 @@ fn what_is_typed_is_written_before_the_input_ends() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("a reader");
-    let mut lines = BufReader::new(reader.stdout.take().expect("its output")).lines();
-    let (told, heard) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        while let Some(Ok(line)) = lines.next() {
-            let _ = told.send(line);
-        }
-    });
+    let read = lines_of(reader.stdout.take().expect("its output"));
+    let written = lines_of(producer.stdout.take().expect("its output"));
     let mut stdin = producer.stdin.take().expect("its input");
-    for line in ["one", "two"] {
+    for (offset, line) in ["one", "two"].into_iter().enumerate() {
         writeln!(stdin, "{line}").expect("a line");
-        assert_eq!(heard.recv_timeout(SHORT).as_deref(), Ok(line));
+        assert_eq!(read.recv_timeout(SHORT).as_deref(), Ok(line));
+        let place = written.recv_timeout(SHORT).expect("where it went");
+        assert!(place.contains(&format!("\"offset\":{offset},")), "{place}");
     }
+    // The input stays open: a signal does not wait for it.
+    let interrupt = Command::new("kill").args(["-INT", &producer.id().to_string()]).status();
+    assert!(interrupt.expect("kill").success());
+    assert_eq!(producer.wait().expect("a child").code(), Some(130));
     drop(stdin);
-    assert!(producer.wait().expect("a child").success());
     reader.kill().expect("a child");
     reader.wait().expect("a child");
 }
