@@ -11,10 +11,16 @@ use server::{Listen, Listener, Running, Settings, log_line};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    // What is not text can't be one of our words either; a path may still be, nearly.
-    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
-    let program = args.next().unwrap_or_default();
-    let args: Vec<String> = args.collect();
+    let mut args = std::env::args_os();
+    let program = args.next().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Taken nearly it would be another path, or another key of a record.
+    let args = match args.map(std::ffi::OsString::into_string).collect() {
+        Ok::<Vec<String>, _>(args) => args,
+        Err(arg) => {
+            eprintln!("error: the argument {} is not UTF-8", arg.to_string_lossy());
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     // Called by the name of a tool, or with it as the first word.
     let own_name = Path::new(&program).file_name().and_then(|name| name.to_str());
     if let Some(tool) = own_name.and_then(tools::find) {

@@ -22,7 +22,7 @@ use messages::ApiKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -88,12 +88,14 @@ struct Open {
     shell: Arc<Shell>,
     limits: Arc<Limits>,
     conn: ConnId,
-    writer: JoinHandle<String>,
+    writer: Option<JoinHandle<String>>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.writer.abort();
+        if let Some(writer) = &self.writer {
+            writer.abort();
+        }
         self.shell.disconnect(self.conn);
         self.limits.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -109,15 +111,17 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     limits.open.fetch_add(1, Ordering::Relaxed);
+    let mut open = Open { shell: shell.clone(), limits: limits.clone(), conn, writer: None };
     let _ = stream.set_nodelay(true);
     let (read_half, write_half) = stream.into_split();
     let (sender, receiver) = mpsc::unbounded_channel();
+    let (closing, closed) = oneshot::channel();
     shell.connect(conn, sender.clone());
     shell.submit(Event::Connected(conn, format!("/{}", peer.ip())));
-    let writer = tokio::spawn(write(shell.clone(), write_half, receiver, limits.idle));
-    let mut open = Open { shell: shell.clone(), limits: limits.clone(), conn, writer };
+    let writer = write(shell.clone(), write_half, receiver, limits.idle, closing);
+    let writer = open.writer.insert(tokio::spawn(writer));
     let mut reader = Reader {
-        shell: shell.clone(),
+        shell,
         limits: limits.clone(),
         conn,
         listener,
@@ -129,24 +133,47 @@ pub async fn serve(
         serial: 0,
         partial_since: Instant::now(),
     };
-    let (ended, writes) = tokio::select! {
-        ended = reader.run() => {
+    let mut reason = String::new();
+    let mut stopping = false;
+    // True if what is under way is still to be answered.
+    let answers = tokio::select! {
+        ended = reader.run() => match ended {
             // Who went away reads nothing any more.
-            let writes = ended.is_err();
-            (ended, writes)
+            Ok(()) => false,
+            Err(why) => {
+                reason = why;
+                true
+            }
+        },
+        ended = &mut *writer => {
+            reason = ended.unwrap_or_else(|error| error.to_string());
+            false
         }
-        ended = &mut open.writer => (Err(ended.unwrap_or_else(|error| error.to_string())), false),
-        _ = stop.wait_for(|stop| *stop) => (Ok(()), true),
+        // The node wants it closed: nothing more is read.
+        _ = closed => true,
+        _ = stop.wait_for(|stop| *stop) => {
+            stopping = true;
+            true
+        }
     };
-    if let Err(reason) = ended
-        && !reason.is_empty()
-    {
-        limits.complaints.line("WARN", &format!("closed {peer}: {reason}"));
-    }
-    if writes {
+    if answers {
         // I1; but a peer that doesn't read can't hold the node up.
         let _ = reader.sender.send(Outgoing::Close(reader.serial, String::new()));
-        let _ = timeout(LAST_WORDS, &mut open.writer).await;
+        let last = async {
+            let ended = writer.await.unwrap_or_else(|error| error.to_string());
+            if reason.is_empty() {
+                reason = ended;
+            }
+            if !stopping {
+                // Bytes left unread would make the system reset the connection, and take away
+                // answers that the peer has not read yet.
+                reader.discard().await;
+            }
+        };
+        let _ = timeout(LAST_WORDS, last).await;
+    }
+    if !reason.is_empty() {
+        limits.complaints.line("WARN", &format!("closed {peer}: {reason}"));
     }
 }
 
@@ -177,6 +204,12 @@ impl Reader {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads and forgets until the peer closes.
+    async fn discard(&mut self) {
+        let mut sink = [0; 4096];
+        while self.read_half.read(&mut sink).await.is_ok_and(|count| count > 0) {}
     }
 
     /// A whole frame from the buffer, without its size.
@@ -261,8 +294,8 @@ impl Reader {
     }
 }
 
-/// How many places in line a request takes. Its answer is held in memory until the peer reads it, so
-/// of those whose answers grow with the cluster few are under way at a time.
+/// How many places in line a request takes. Its answer is held in memory until the peer reads it,
+/// so of those whose answers grow with the cluster few are under way at a time.
 fn weight(frame: &[u8]) -> u32 {
     let key = frame.first_chunk::<2>().map(|key| i16::from_be_bytes(*key));
     match key.and_then(ApiKey::from_i16) {
@@ -284,34 +317,69 @@ fn weight(frame: &[u8]) -> u32 {
     }
 }
 
+/// Puts answers into the order of their requests, up to where the connection is to end.
+struct Order<R> {
+    early: BTreeMap<u64, R>,
+    next: u64,
+    /// The lowest number that is not answered any more, and why.
+    until: Option<(u64, String)>,
+}
+
+impl<R> Order<R> {
+    fn new() -> Self {
+        Self { early: BTreeMap::new(), next: 0, until: None }
+    }
+
+    /// Ends it before that number. Several may want that, and threads deliver in any order: the
+    /// lowest counts, because that request has no other answer.
+    fn close(&mut self, serial: u64, reason: String) {
+        if self.until.as_ref().is_none_or(|(known, _)| serial < *known) {
+            self.until = Some((serial, reason));
+        }
+    }
+
+    /// The next answer, if it is there.
+    fn pop(&mut self) -> Option<(u64, R)> {
+        if self.until.as_ref().is_some_and(|(serial, _)| *serial <= self.next) {
+            return None;
+        }
+        let answer = self.early.remove(&self.next)?;
+        self.next += 1;
+        Some((self.next - 1, answer))
+    }
+
+    /// Why it has ended, once all before the end is answered.
+    fn ended(&mut self) -> Option<String> {
+        let next = self.next;
+        self.until.take_if(|(serial, _)| *serial <= next).map(|(_, reason)| reason)
+    }
+}
+
 /// Writes answers in the order of their requests; ends with the reason to close, or an empty one.
+/// Tells `closing` when the connection is to be closed.
 async fn write(
     shell: Arc<Shell>,
     mut half: OwnedWriteHalf,
     mut receiver: mpsc::UnboundedReceiver<Outgoing>,
     idle: Duration,
+    closing: oneshot::Sender<()>,
 ) -> String {
-    let mut early: BTreeMap<u64, Reply> = BTreeMap::new();
+    let mut order: Order<Reply> = Order::new();
     let mut tickets: BTreeMap<u64, Ticket> = BTreeMap::new();
-    let mut next = 0u64;
-    let mut until = None;
+    let mut closing = Some(closing);
     while let Some(outgoing) = receiver.recv().await {
         match outgoing {
-            Outgoing::Ticket(serial, ticket) => {
-                tickets.insert(serial, ticket);
+            Outgoing::Ticket(serial, ticket) => drop(tickets.insert(serial, ticket)),
+            Outgoing::Reply(reply) => drop(order.early.insert(reply.call.serial, reply)),
+            Outgoing::Close(serial, reason) => {
+                order.close(serial, reason);
+                closing.take().map(|closing| closing.send(()));
             }
-            Outgoing::Reply(reply) => {
-                early.insert(reply.call.serial, reply);
-            }
-            // The first counts: nothing after it is answered.
-            Outgoing::Close(serial, reason) => drop(until.get_or_insert((serial, reason))),
         }
-        while until.as_ref().is_none_or(|(serial, _)| next < *serial)
-            && let Some(reply) = early.remove(&next)
-        {
+        while let Some((serial, reply)) = order.pop() {
             let name = reply.call.api.facts().name;
             // Its place in line is free when the answer is written.
-            let slot = tickets.remove(&next).map(|ticket| ticket.slot);
+            let slot = tickets.remove(&serial).map(|ticket| ticket.slot);
             match reply.encode(shell.disk()) {
                 Ok(Some(frame)) => {
                     match timeout(idle, write_parts(&mut half, &frame.parts)).await {
@@ -324,9 +392,8 @@ async fn write(
                 Err(error) => return format!("{name} response: {error}"),
             }
             drop(slot);
-            next += 1;
         }
-        if let Some((_, reason)) = until.take_if(|(serial, _)| *serial <= next) {
+        if let Some(reason) = order.ended() {
             return reason;
         }
     }
@@ -373,5 +440,50 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 const PARTIAL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a peer's bytes may wait for memory that others hold.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long answers under way may take when the node stops.
+/// How long answers under way may take when a connection is closed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(order: &mut Order<()>) -> Vec<u64> {
+        std::iter::from_fn(|| order.pop()).map(|(serial, ())| serial).collect()
+    }
+
+    #[test]
+    fn answers_leave_in_the_order_of_requests() {
+        let mut order = Order::new();
+        order.early.insert(1, ());
+        assert!(answers(&mut order).is_empty());
+        order.early.insert(0, ());
+        assert_eq!(answers(&mut order), [0, 1]);
+        assert_eq!(order.ended(), None);
+    }
+
+    #[test]
+    fn the_lowest_end_counts_whichever_is_heard_first() {
+        for ends in [[3, 5], [5, 3]] {
+            let mut order = Order::new();
+            for serial in [0, 1, 2, 4] {
+                order.early.insert(serial, ());
+            }
+            for serial in ends {
+                order.close(serial, format!("at {serial}"));
+            }
+            assert_eq!(answers(&mut order), [0, 1, 2]);
+            assert_eq!(order.ended(), Some("at 3".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_was_asked_before_the_end_is_waited_for() {
+        let mut order = Order::new();
+        order.early.insert(0, ());
+        order.close(2, "garbage".to_owned());
+        assert_eq!((answers(&mut order), order.ended()), (vec![0], None));
+        order.early.insert(2, ());
+        order.early.insert(1, ());
+        assert_eq!((answers(&mut order), order.ended()), (vec![1], Some("garbage".to_owned())));
+    }
+}

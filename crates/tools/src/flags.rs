@@ -166,26 +166,41 @@ impl Spec {
 
     /// What the tool is for and its flags.
     pub fn usage(&self) -> String {
-        format!("usage: {} [OPTION]...\n\n{}\n{}", self.tool, self.about, self.options())
+        let all = lines(self.flags.iter().chain(EVERYWHERE));
+        format!("usage: {} [OPTION]...\n\n{}\n{all}", self.tool, self.about)
     }
 
-    /// Its flags, in lines.
+    /// Its flags and `--help`, in lines.
     pub fn options(&self) -> String {
-        let mut text = String::new();
-        for flag in self.flags.iter().chain(EVERYWHERE) {
-            let names: Vec<String> = flag.names.iter().map(|name| dashed(name)).collect();
-            let of = match flag.takes {
-                Takes::Nothing => String::new(),
-                Takes::Value(of) => format!(" <{of}>"),
-                Takes::Optional(of) => format!(" [<{of}>]"),
-            };
-            let _ = write!(text, "\n  {}{of}", names.join(", "));
-            for line in wrap(flag.help, HELP_COLUMNS) {
-                let _ = write!(text, "\n      {line}");
-            }
-        }
-        text
+        lines(self.flags.iter().chain(EVERYWHERE.iter().take(1)))
     }
+
+    /// A flag that takes no value and is given one: `--yes=false` must not mean yes to us, as it
+    /// does to joptsimple.
+    pub fn switch_with_value(&self, args: &[String]) -> Option<String> {
+        let args = args.iter().take_while(|arg| *arg != "--");
+        let mut named = args.filter_map(|arg| arg.strip_prefix("--")?.split_once('='));
+        let (name, _) = named
+            .find(|(name, _)| self.find(name).is_some_and(|flag| flag.takes == Takes::Nothing))?;
+        Some(dashed(name))
+    }
+}
+
+fn lines<'a>(flags: impl Iterator<Item = &'a Flag>) -> String {
+    let mut text = String::new();
+    for flag in flags {
+        let names: Vec<String> = flag.names.iter().map(|name| dashed(name)).collect();
+        let of = match flag.takes {
+            Takes::Nothing => String::new(),
+            Takes::Value(of) => format!(" <{of}>"),
+            Takes::Optional(of) => format!(" [<{of}>]"),
+        };
+        let _ = write!(text, "\n  {}{of}", names.join(", "));
+        for line in wrap(flag.help, HELP_COLUMNS) {
+            let _ = write!(text, "\n      {line}");
+        }
+    }
+    text
 }
 
 type Out = Result<(), Failure>;

@@ -260,7 +260,11 @@ async fn replay(date: &str, file: &str) -> Outcome<String> {
     consumer.assign(&ends.keys().cloned().collect::<Vec<_>>())?;
     let mut read = Vec::new();
     while !ends.is_empty() {
-        for record in consumer.poll(Duration::from_secs(10)).await? {
+        let records = consumer.poll(Duration::from_secs(10)).await?;
+        if records.is_empty() {
+            return Err(format!("nothing more came of {:?}", ends.keys()).into());
+        }
+        for record in records {
             let partition = TopicPartition::new(&*record.topic, record.partition);
             if ends.get(&partition).is_some_and(|end| record.offset + 1 >= *end) {
                 ends.remove(&partition);

@@ -1,5 +1,5 @@
-//! The records of `__consumer_offsets`, as another coordinator or a damaged disk may have left them:
-//! read, replayed, brought to life, ticked and asked.
+//! The records of `__consumer_offsets`, as another coordinator or a damaged disk may have left
+//! them: read, replayed, brought to life, ticked and asked.
 //!
 //! Invariant G1: whatever the records say, the groups that come of them keep their own invariants
 //! (`Groups::check`), and everybody who asks is answered.
@@ -7,10 +7,12 @@
 use coordinator::group::{Groups, Turn};
 use coordinator::record::Record;
 use coordinator::{Caller, GroupConfig, IdSource, Now, Request};
+use messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use messages::offset_fetch_request::OffsetFetchRequestGroup;
 use messages::schema::Message;
 use messages::{
     GroupMetadataKey, HeartbeatRequest, JoinGroupRequest, ListGroupsRequest, OffsetCommitKey,
-    join_group_request::JoinGroupRequestProtocol,
+    OffsetCommitRequest, join_group_request::JoinGroupRequestProtocol,
 };
 use wire::{Bytes, Reader, Uuid, Writer};
 
@@ -113,36 +115,37 @@ pub fn check(input: &Input) -> Result<(), String> {
         let mut turn = Turn::new(now, &mut ids, 1 << 20);
         act(groups, &mut turn);
         groups.check();
-        turn.answers.len()
+        turn.answers.into_iter().map(|(token, ..)| token).collect::<Vec<u64>>()
     };
     turn(&mut groups, now, &mut Groups::start);
     let mut token = 0;
-    let mut answered = 0;
+    let mut answered = Vec::new();
     for step in [1, 10_000, 40_000, 700_000, 2_000_000_000] {
-        answered += turn(&mut groups, now, &mut Groups::tick);
+        answered.extend(turn(&mut groups, now, &mut Groups::tick));
         for request in requests(input.flags, &groups) {
             token += 1;
             let caller = Caller {
                 token,
-                version: 5,
+                // Before version 4 who joins is a member at once.
+                version: 3,
                 client_id: "c".into(),
                 client_host: "/127.0.0.1".into(),
             };
-            answered += turn(&mut groups, now, &mut |groups, turn| {
+            answered.extend(turn(&mut groups, now, &mut |groups, turn| {
                 groups.request(caller.clone(), request.clone(), turn);
-            });
+            }));
         }
         now.steady_ms += step;
         now.wall_ms += step;
     }
-    answered += turn(&mut groups, now, &mut Groups::tick);
-    answered += turn(&mut groups, now, &mut |groups, turn| {
+    answered.extend(turn(&mut groups, now, &mut Groups::tick));
+    answered.extend(turn(&mut groups, now, &mut |groups, turn| {
         groups.stop(wire::ErrorCode::NOT_COORDINATOR, turn);
-    });
-    if answered as u64 == token {
-        Ok(())
-    } else {
-        Err(format!("{token} asked, {answered} answered"))
+    }));
+    answered.sort_unstable();
+    match answered.iter().copied().eq(1..=token) {
+        true => Ok(()),
+        false => Err(format!("{token} asked, answered: {answered:?}")),
     }
 }
 
@@ -175,6 +178,12 @@ fn requests(flags: u64, groups: &Groups) -> Vec<Request> {
             ..Default::default()
         }),
     ];
+    all.push(Request::Fetch(
+        ids.iter()
+            .map(|id| OffsetFetchRequestGroup { group_id: id.clone(), ..Default::default() })
+            .collect(),
+        flags & 2 == 2,
+    ));
     // A member that the records speak of.
     for (id, group) in groups.live().iter().filter(|(id, _)| ids.contains(id)) {
         if let Some(member) = group.members.keys().next() {
@@ -185,6 +194,20 @@ fn requests(flags: u64, groups: &Groups) -> Vec<Request> {
                 ..Default::default()
             }));
         }
+    }
+    if flags & 4 == 4 {
+        let partition = OffsetCommitRequestPartition { committed_offset: 7, ..Default::default() };
+        let topic = OffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        all.push(Request::Commit(OffsetCommitRequest {
+            group_id: "b".into(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![topic],
+            ..Default::default()
+        }));
     }
     if flags & 1 == 1 {
         all.push(Request::Delete(ids));

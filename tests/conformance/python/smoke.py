@@ -41,18 +41,21 @@ def main():
         (place.get(60).partition, place.get(60).offset, *rest) for place, *rest in written
     }
     consumer = reader(address, topic)
-    read = set()
+    read = []
     for message in consumer:
-        read.add((message.partition, message.offset, message.key, message.value,
-                  tuple(message.headers)))
+        read.append((message.partition, message.offset, message.key, message.value,
+                     tuple(message.headers)))
         if len(read) == RECORDS:
             break
-    if read != written:
-        sys.exit(f"{len(read & written)} of {RECORDS} records came back as they were written")
+    if len(set(read)) != RECORDS or set(read) != written:
+        same = len(set(read) & written)
+        sys.exit(f"{same} of {RECORDS} records came back as they were written")
     consumer.commit()
     consumer.close()
     consumer = reader(address, topic)
-    consumer.poll(timeout_ms=5000)
+    left = consumer.poll(timeout_ms=3000)
+    if left:
+        sys.exit(f"read again after the commit: {left}")
     places = [TopicPartition(topic, partition) for partition in range(3)]
     ends = consumer.end_offsets(places)
     committed = {place: consumer.committed(place) or 0 for place in places}

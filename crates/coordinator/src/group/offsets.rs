@@ -510,3 +510,33 @@ impl Groups {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(partition: i32) -> OffsetCommitKey {
+        OffsetCommitKey { group: "g".into(), topic: "t".into(), partition }
+    }
+
+    #[test]
+    fn a_group_is_known_by_its_pending_offsets_until_the_last_is_forgotten() {
+        let value = OffsetCommitValue { offset: 7, ..Default::default() };
+        let mut store = OffsetStore::default();
+        store.replay(&key(0), Some(&value), Some(1));
+        store.replay(&key(0), Some(&value), Some(2));
+        store.replay(&key(1), Some(&value), Some(2));
+        store.replay(&key(0), None, None);
+        assert!(store.groups().contains("g"));
+        assert!(!store.is_pending("g", "t", 0) && store.is_pending("g", "t", 1));
+        store.replay(&key(1), None, None);
+        assert!(store.groups().is_empty());
+        // What comes later in the same transaction is known again, and counts with its marker.
+        store.replay(&key(0), Some(&value), Some(1));
+        store.end_transaction(2, true);
+        assert!(store.is_pending("g", "t", 0));
+        store.end_transaction(1, true);
+        assert_eq!(store.get("g", "t", 0).map(|found| found.offset), Some(7));
+        store.check();
+    }
+}

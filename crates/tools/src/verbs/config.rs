@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::output::{Column, column};
 use super::{
-    COMMAND_CONFIG, Call, DRY_RUN, NOT_FOUND, OUTPUT, PROPERTY, SERVER, Tally, Verb, error_fields,
-    failed, nearest_topic, told, topic,
+    COMMAND_CONFIG, Call, DRY_RUN, NOT_FOUND, OUTPUT, PROPERTY, SERVER, Tally, Verb, did_you_mean,
+    error_fields, failed, nearest_topic, told, topic,
 };
 use crate::flags::{Spec, switch};
 use crate::{Failure, cluster};
@@ -133,7 +133,7 @@ fn describe(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
             continue;
         }
         let nearest = config::nearest(key, entries.iter().map(|entry| entry.name.as_str()));
-        let hint = nearest.map(|name| format!("\n  did you mean {name}?")).unwrap_or_default();
+        let hint = did_you_mean(nearest);
         call.say(&format!("error: unknown key {key}{hint}"));
         tally.codes.push(NOT_FOUND);
     }
@@ -263,5 +263,5 @@ async fn nearest_key(admin: &Admin, resource: &ConfigResource, names: &[String])
     let unknown = names.iter().map(|name| name.trim_end_matches(['+', '-']));
     let mut unknown = unknown.filter(|name| !known.contains(name));
     let nearest = unknown.find_map(|name| config::nearest(name, known.iter().copied()));
-    nearest.map(|nearest| format!("\n  did you mean {nearest}?")).unwrap_or_default()
+    did_you_mean(nearest)
 }

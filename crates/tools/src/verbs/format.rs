@@ -6,11 +6,13 @@
 //!
 //! Invariant I1: writing a record allocates nothing but what a modifier needs.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use client::{ConsumerRecord, Record};
 use messages::json::{base64, unbase64};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use wire::Bytes;
 
 use crate::time;
@@ -469,10 +471,16 @@ fn decode(coding: Coding, text: &[u8]) -> Result<Bytes, String> {
 }
 
 fn fill_json(line: &[u8], record: &mut Record) -> Result<(), String> {
-    let parsed: Value =
-        serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
-    let fields = parsed.as_object().ok_or("a JSON object was expected")?;
-    for (field, value) in fields {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(line)
+        .map_err(|error| format!("a JSON object was expected: {error}"))?;
+    for (field, raw) in &fields {
+        // A document is its own text, as it was written: order, digits, blanks.
+        if field == "value" && !raw.get().starts_with(['"', 'n']) {
+            record.value = Some(Bytes::copy_from_slice(raw.get().as_bytes()));
+            continue;
+        }
+        let value: Value = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+        let value = &value;
         match field.as_str() {
             "key" | "key_base64" => record.key = bytes_of(field, value)?,
             "value" | "value_base64" => record.value = bytes_of(field, value)?,
@@ -496,8 +504,6 @@ fn bytes_of(field: &str, value: &Value) -> Result<Option<Bytes>, String> {
             Ok(Some(bytes))
         }
         Value::String(text) => Ok(Some(Bytes::copy_from_slice(text.as_bytes()))),
-        // A document is its own text.
-        other if field == "value" => Ok(Some(other.to_string().into())),
         _ => Err(format!("{field} is a string or null")),
     }
 }
@@ -592,7 +598,10 @@ mod tests {
     fn json_says_what_is_wrong_with_it() {
         let input = Input::Json;
         let document = filled(&input, "{\"value\": {\"a\": [1]}}").unwrap();
-        assert_eq!(document.value.unwrap(), "{\"a\":[1]}");
+        assert_eq!(document.value.unwrap(), "{\"a\": [1]}");
+        let exact = "{\"z\":1,\"a\":123456789012345678901,\"z\":1.10}";
+        let document = filled(&input, &format!("{{\"value\":{exact}}}")).unwrap();
+        assert_eq!(document.value.unwrap(), exact);
         assert_eq!(filled(&input, "{\"key\": \"k\", \"value\": null}").unwrap().value, None);
         for bad in [
             "",

@@ -1,17 +1,18 @@
 //! `ottla group`: lists, describes and deletes groups, and moves what they committed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
 
 use client::admin::{CommittedOffset, GroupDescription, Isolation};
 use client::{Admin, ApiError, TopicPartition};
 use serde_json::{Value, json};
 use wire::ErrorCode;
 
-use super::output::{Column, column};
+use super::output::{Column, Output, column, escape};
 use super::range::{Bounds, Place, bounds};
 use super::{
     COMMAND_CONFIG, Call, DRY_RUN, NOT_FOUND, OUTPUT, PROPERTY, SERVER, Tally, Verb, YES,
-    error_fields, failed, told, topic, usage,
+    did_you_mean, error_fields, failed, told, topic, usage,
 };
 use crate::flags::{Spec, value};
 use crate::{Failure, Io, cluster};
@@ -103,11 +104,30 @@ const MOVED: &[Column] = &[
     column("OLD", "old"),
     column("NEW", "new"),
     column("DELTA", "delta"),
+    column("RESULT", "result"),
 ];
 const CHANGED: &[Column] = &[column("GROUP", "group"), column("RESULT", "result")];
+/// Of groups of every kind.
+const STATES: &[&str] = &[
+    "Stable",
+    "Empty",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Dead",
+    "Assigning",
+    "Reconciling",
+    "NotReady",
+    "Initializing",
+];
 
 fn list(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
-    let states: Vec<String> = call.parsed.values("state").map(str::to_owned).collect();
+    let states = call.parsed.separated("state").map(|state| {
+        let known = STATES.iter().find(|known| known.eq_ignore_ascii_case(state));
+        known.map(|known| (*known).to_owned()).ok_or_else(|| {
+            call.wrong(&format!("--state {state}: expected one of {}", STATES.join(", ")))
+        })
+    });
+    let states = states.collect::<Result<Vec<String>, Failure>>()?;
     let properties = call.properties(&[])?;
     let groups = cluster::block_on(async {
         let admin = call.connect(&properties).await?;
@@ -119,7 +139,7 @@ fn list(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
             json!({
                 "group": group.group_id,
                 "state": group.state,
-                "type": group.kind,
+                "type": group.kind.to_ascii_lowercase(),
                 "protocol": group.protocol_type,
             })
         })
@@ -129,7 +149,7 @@ fn list(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
 }
 
 fn describe(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
-    let names = call.arguments().to_vec();
+    let names = call.names();
     let properties = call.properties(&[])?;
     let mut tally = Tally::default();
     let found = cluster::block_on(async {
@@ -158,9 +178,8 @@ fn describe(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
         let text = |field: &str| group.get(field).and_then(Value::as_str).unwrap_or_default();
         let all = |field: &str| group.get(field).and_then(Value::as_array).cloned();
         let members = all("members").unwrap_or_default().len();
-        call.io.err.write_all(
-            format!("{}: {}, {members} member(s)\n", text("group"), text("state")).as_bytes(),
-        )?;
+        let (name, state) = (escape(text("group")), escape(text("state")));
+        let _ = writeln!(call.io.err, "{name}: {state}, {members} member(s)");
         for mut row in all("offsets").unwrap_or_default() {
             if let Some(fields) = row.as_object_mut() {
                 fields.insert("group".into(), text("group").into());
@@ -187,7 +206,7 @@ async fn with_hint(admin: &Admin, name: &str, error: ApiError) -> ApiError {
     }
     let groups = admin.list_groups(&[], &[]).await.unwrap_or_default();
     let nearest = config::nearest(name, groups.iter().map(|group| group.group_id.as_str()));
-    let hint = nearest.map(|nearest| format!("\n  did you mean {nearest}?")).unwrap_or_default();
+    let hint = did_you_mean(nearest);
     ApiError { message: format!("{error}{hint}"), code: error.code }
 }
 
@@ -236,7 +255,7 @@ async fn whole(admin: &Admin, group: &GroupDescription, io: &mut Io<'_>) -> Resu
     Ok(json!({
         "group": group.group_id,
         "state": group.state,
-        "type": group.kind,
+        "type": group.kind.to_ascii_lowercase(),
         "protocol": group.protocol_type,
         "assignor": group.assignor,
         "coordinator": coordinator,
@@ -325,37 +344,50 @@ fn reset(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
             false => chosen(&admin, &topics, call).await?,
         };
         let moves = moves(&admin, wanted, &partitions, &committed, call.io).await?;
-        let rows: Vec<Value> = moves
-            .iter()
-            .map(|(partition, new)| {
-                let old = committed.get(partition).map(|old| old.offset);
-                json!({
-                    "topic": partition.topic,
-                    "partition": partition.partition,
-                    "old": old,
-                    "new": new,
-                    "delta": old.map(|old| new - old),
-                })
+        let row = |partition: &TopicPartition, new: i64, result: &str| {
+            let old = committed.get(partition).map(|old| old.offset);
+            json!({
+                "topic": partition.topic,
+                "partition": partition.partition,
+                "old": old,
+                "new": new,
+                "delta": old.map(|old| new - old),
+                "result": result,
             })
-            .collect();
-        call.output.rows(call.io.out, MOVED, &rows)?;
+        };
+        let planned: Vec<Value> =
+            moves.iter().map(|(partition, new)| row(partition, *new, "would be moved")).collect();
         if dry || moves.is_empty() {
+            call.output.rows(call.io.out, MOVED, &planned)?;
             return Ok(0);
         }
-        call.io.out.flush()?;
+        if !call.parsed.has("yes") && std::io::stdin().is_terminal() {
+            // For who is asked; the result is for who reads.
+            let _ = Output::Table.rows(call.io.err, MOVED, &planned);
+        }
         call.confirm(&format!("move {} offset(s) of {group}", moves.len()))?;
         let offset =
             |offset| CommittedOffset { offset, leader_epoch: None, metadata: String::new() };
-        let moves: Vec<_> =
-            moves.into_iter().map(|(partition, new)| (partition, offset(new))).collect();
-        let answers = admin.alter_consumer_group_offsets(&group, &moves).await.map_err(failed)?;
+        let asked: Vec<_> =
+            moves.iter().map(|(partition, new)| (partition.clone(), offset(*new))).collect();
+        let answers = admin.alter_consumer_group_offsets(&group, &asked).await.map_err(failed)?;
         let mut tally = Tally::default();
+        let mut rows = Vec::new();
         for (partition, answer) in answers {
-            match answer {
-                Ok(()) => tally.done(),
-                Err(error) => tally.failed(call.io, &partition.to_string(), &error),
-            }
+            let result = match answer {
+                Ok(()) => {
+                    tally.done();
+                    "moved"
+                }
+                Err(error) => {
+                    tally.failed(call.io, &partition.to_string(), &error);
+                    "failed"
+                }
+            };
+            let new = moves.get(&partition).copied().unwrap_or_default();
+            rows.push(row(&partition, new, result));
         }
+        call.output.rows(call.io.out, MOVED, &rows)?;
         Ok(tally.code())
     })?
 }
@@ -441,7 +473,7 @@ async fn moves(
 }
 
 fn delete(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
-    let names = call.arguments().to_vec();
+    let names = call.names();
     let dry = call.parsed.has("dry-run");
     let properties = call.properties(&[])?;
     if !dry {

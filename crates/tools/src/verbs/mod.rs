@@ -19,7 +19,7 @@ mod produce;
 mod range;
 mod topic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
@@ -29,7 +29,7 @@ use wire::ErrorCode;
 use crate::cluster;
 use crate::flags::{Flag, Parsed, Spec, value};
 use crate::{Failure, Io, finish};
-use output::Output;
+use output::{Output, escape};
 
 /// A command.
 pub struct Verb {
@@ -95,11 +95,21 @@ pub fn is_noun(word: &str) -> bool {
 pub fn run(args: &[String], io: &mut Io<'_>) -> u8 {
     finish(io, |io| {
         let (verb, rest) = find(args, io)?;
-        if rest.iter().any(|arg| arg == "--help" || arg == "-h") {
-            writeln!(io.out, "{}", verb.usage())?;
-            return Ok(0);
+        let parsed = match verb.spec.read(rest) {
+            Ok(parsed) if !parsed.has("help") => parsed,
+            // A flag of no command, so nothing else can be meant.
+            Err(failure) if !rest.iter().any(|arg| arg == "-h") => return Err(usage(failure)),
+            _ => {
+                writeln!(io.out, "{}", verb.usage())?;
+                return Ok(0);
+            }
+        };
+        if let Some(switch) = verb.spec.switch_with_value(rest) {
+            return Err(usage(verb.spec.misuse(&format!("{switch} takes no value"))));
         }
-        let parsed = verb.spec.read(rest).map_err(usage)?;
+        if parsed.has("version") {
+            return Err(usage(verb.spec.misuse("ottla --version tells the version")));
+        }
         let (arguments, count) = &verb.arguments;
         if !count.contains(&parsed.rest.len()) {
             let text = match arguments.is_empty() {
@@ -160,6 +170,12 @@ impl Call<'_, '_> {
         &self.parsed.rest
     }
 
+    /// The arguments as a list of things, each once.
+    fn names(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        self.arguments().iter().filter(|name| seen.insert(name.as_str())).cloned().collect()
+    }
+
     /// For people, on standard error.
     fn say(&mut self, text: &str) {
         let _ = writeln!(self.io.err, "{text}");
@@ -182,11 +198,13 @@ impl Call<'_, '_> {
                 pair.split_once('=').ok_or_else(|| self.wrong(&format!("-X {pair}: KEY=VALUE")))?;
             properties.insert(key.to_owned(), value.to_owned());
         }
-        let server = parsed.value("server").map_err(usage)?.map(str::to_owned);
-        if let Some(server) = server.or_else(|| std::env::var(SERVER_VARIABLE).ok()) {
-            properties.insert(SERVERS.into(), server);
+        if let Some(server) = parsed.value("server").map_err(usage)? {
+            properties.insert(SERVERS.into(), server.to_owned());
         }
-        properties.entry(SERVERS.into()).or_insert_with(|| DEFAULT_SERVER.to_owned());
+        // What nobody says on the command line or in its file.
+        properties.entry(SERVERS.into()).or_insert_with(|| {
+            std::env::var(SERVER_VARIABLE).unwrap_or_else(|_| DEFAULT_SERVER.to_owned())
+        });
         let changes = changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
         properties.extend(changes);
         Ok(properties)
@@ -248,7 +266,7 @@ impl Tally {
 
     /// Tells what happened to `what` and keeps it for the exit code.
     fn failed(&mut self, io: &mut Io<'_>, what: &str, error: &ApiError) {
-        let _ = writeln!(io.err, "error: {what}: {error}");
+        let _ = writeln!(io.err, "error: {}: {error}", escape(what));
         self.codes.push(exit_code(error.code));
     }
 
@@ -327,7 +345,12 @@ async fn about_topic(admin: &Admin, name: &str, error: ApiError) -> ApiError {
 async fn nearest_topic(admin: &Admin, name: &str) -> String {
     let topics = admin.list_topics().await.unwrap_or_default();
     let nearest = ::config::nearest(name, topics.iter().map(|topic| topic.name.as_str()));
-    nearest.map(|nearest| format!("\n  did you mean {nearest}?")).unwrap_or_default()
+    did_you_mean(nearest)
+}
+
+/// `did you mean ...?` on a line of its own.
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("\n  did you mean {}?", escape(nearest))).unwrap_or_default()
 }
 
 const FAILED: u8 = 1;

@@ -16,10 +16,10 @@ use std::time::Duration;
 use client::{Error, Producer, Record, RecordMetadata};
 use serde_json::json;
 use tokio::sync::mpsc;
-use wire::Bytes;
+use wire::{Bytes, ErrorCode};
 
 use super::format::Input;
-use super::output::Output;
+use super::output::{Output, escape};
 use super::{COMMAND_CONFIG, Call, FAILED, PARTIAL, PROPERTY, SERVER, Verb, failed, told, usage};
 use crate::cluster::{self, Signals};
 use crate::flags::{Spec, switch, value};
@@ -64,6 +64,7 @@ struct Plan {
     input: Input,
     template: Record,
     tombstones: bool,
+    /// Whether places are reported.
     told: bool,
 }
 
@@ -117,19 +118,23 @@ async fn produce_all(
     let ended = sending.all(&producer, plan, call.io, &mut lines, &mut signals).await;
     // I2: those before a bad line go out, too.
     let flushed = producer.flush().await;
-    while let Some(delivery) = sending.under_way.pop_front() {
-        sending.settle(delivery.await, plan, call.io)?;
+    while let Some((line, delivery)) = sending.under_way.pop_front() {
+        sending.settle(line, delivery.await, plan, call.io);
     }
     let _ = producer.close().await;
     let (written, refused) = (sending.written, sending.refused);
     let plural = if written == 1 { "" } else { "s" };
-    call.say(&format!("{written} record{plural} written to {}", plan.template.topic));
+    let topic = escape(&plan.template.topic);
+    if refused > TOLD_MAX {
+        call.say(&format!("error: {} more lines were refused", refused - TOLD_MAX));
+    }
+    call.say(&format!("{written} record{plural} written to {topic}"));
     let interrupted = ended?;
     flushed.map_err(failed)?;
     Ok(match (interrupted, written, refused) {
         (Some(code), ..) => code,
         (None, _, 0) => 0,
-        (None, 0, _) => FAILED,
+        (None, 0, _) => sending.code,
         (None, ..) => PARTIAL,
     })
 }
@@ -182,10 +187,14 @@ type Arriving = Pin<Box<dyn Future<Output = Written> + Send>>;
 #[derive(Default)]
 struct Sending {
     /// Oldest first.
-    under_way: VecDeque<Arriving>,
+    under_way: VecDeque<(u64, Arriving)>,
     lines: u64,
     written: u64,
     refused: u64,
+    /// What the first refusal makes of it if nothing is written.
+    code: u8,
+    /// Nobody reads the reports any more; what is read is written nevertheless.
+    unheard: bool,
 }
 
 impl Sending {
@@ -202,11 +211,11 @@ impl Sending {
             let batch = tokio::select! {
                 biased;
                 code = signals.any() => return Ok(Some(code)),
-                written = first(&mut self.under_way) => {
+                (line, written) = first(&mut self.under_way) => {
                     self.under_way.pop_front();
-                    self.settle(written, plan, io)?;
+                    self.settle(line, written, plan, io);
                     if plan.told && lines.is_empty() {
-                        io.out.flush()?;
+                        self.unheard |= io.out.flush().is_err();
                     }
                     continue;
                 }
@@ -217,9 +226,9 @@ impl Sending {
                 self.enqueue(producer, plan, &line).await?;
             }
             while self.under_way.len() > UNDER_WAY_MAX
-                && let Some(oldest) = self.under_way.pop_front()
+                && let Some((line, oldest)) = self.under_way.pop_front()
             {
-                self.settle(oldest.await, plan, io)?;
+                self.settle(line, oldest.await, plan, io);
             }
         }
     }
@@ -242,39 +251,46 @@ impl Sending {
             Failure::Told { text, code } => told(format!("{text} (line {number})"), code),
             other => other,
         })?;
-        self.under_way.push_back(delivery.into_future());
+        self.under_way.push_back((number, delivery.into_future()));
         Ok(())
     }
 
-    fn settle(&mut self, written: Written, plan: &Plan, io: &mut Io<'_>) -> Result<(), Failure> {
-        match written {
+    fn settle(&mut self, line: u64, written: Written, plan: &Plan, io: &mut Io<'_>) {
+        let row = match written {
             Ok(place) => {
                 self.written += 1;
-                if plan.told {
-                    let place = json!({
-                        "topic": place.topic,
-                        "partition": place.partition,
-                        "offset": place.offset,
-                        "timestamp": place.timestamp,
-                    });
-                    writeln!(io.out, "{place}")?;
-                }
+                json!({
+                    "line": line,
+                    "topic": place.topic,
+                    "partition": place.partition,
+                    "offset": place.offset,
+                    "timestamp": place.timestamp,
+                })
             }
             Err(error) => {
                 self.refused += 1;
                 if self.refused <= TOLD_MAX {
-                    let _ = writeln!(io.err, "error: {}: {error}", plan.template.topic);
+                    let _ = writeln!(io.err, "error: line {line}: {error}");
                 }
+                let code = error.code().and_then(ErrorCode::name);
+                let row = json!({ "line": line, "error": { "code": code, "message": error.to_string() } });
+                if let (1, Failure::Told { code, .. }) = (self.refused, failed(error)) {
+                    self.code = code;
+                }
+                row
             }
+        };
+        if plan.told && !self.unheard && writeln!(io.out, "{row}").is_err() {
+            self.unheard = true;
+            let _ = writeln!(io.err, "warning: nobody reads where records go; they go on");
         }
-        Ok(())
     }
 }
 
 /// Waits for the oldest; for ever if there is none.
-async fn first(under_way: &mut VecDeque<Arriving>) -> Written {
+async fn first(under_way: &mut VecDeque<(u64, Arriving)>) -> (u64, Written) {
     match under_way.front_mut() {
-        Some(oldest) => oldest.await,
+        Some((line, oldest)) => (*line, oldest.await),
         None => std::future::pending().await,
     }
 }

@@ -144,7 +144,7 @@ fn list(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
 }
 
 fn describe(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
-    let names = call.arguments().to_vec();
+    let names = call.names();
     let properties = call.properties(&[])?;
     let mut tally = Tally::default();
     let found = cluster::block_on(async {
@@ -275,10 +275,10 @@ fn create(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     let configs = configs(call)?;
     let (partitions, replicas) = (number(call, "partitions")?, number(call, "replicas")?);
     let topics: Vec<NewTopic> = call
-        .arguments()
-        .iter()
+        .names()
+        .into_iter()
         .map(|name| NewTopic {
-            name: name.clone(),
+            name,
             partitions,
             replication_factor: replicas,
             configs: configs.clone(),
@@ -348,32 +348,29 @@ fn alter(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     if set.is_empty() && unset.is_empty() && partitions.is_none() {
         return Err(call.wrong("one is required of --partitions, --config, --unset"));
     }
-    let names = call.arguments().to_vec();
+    let names = call.names();
     let dry = call.parsed.has("dry-run");
     let properties = call.properties(&[])?;
     let results = cluster::block_on(async {
         let admin = call.connect(&properties).await?;
-        // Configuration first: its refusal leaves the topic as it was.
+        let mut results: Results = names.iter().map(|name| (name.clone(), Ok(()))).collect();
         let changes = changes(set, unset);
-        let mut results: Vec<(String, Result<(), ApiError>)> = match changes.is_empty() {
-            true => names.iter().map(|name| (name.clone(), Ok(()))).collect(),
-            false => {
-                let named = |name: &String| {
-                    (ConfigResource::new(ResourceKind::Topic, name), changes.clone())
-                };
-                let asked: Vec<_> = names.iter().map(named).collect();
-                let altered = admin.incremental_alter_configs(&asked, dry).await.map_err(failed)?;
-                altered.into_iter().map(|(resource, result)| (resource.name, result)).collect()
-            }
-        };
-        if let Some(count) = partitions {
+        if let Some(count) = partitions.filter(|_| !changes.is_empty()) {
+            // What is refused later must not have been done by half.
+            grow(&admin, &mut results, count, true).await?;
+        }
+        if !changes.is_empty() {
+            let named = |(name, _): &(String, _)| {
+                (ConfigResource::new(ResourceKind::Topic, name), changes.clone())
+            };
             let left = results.iter().filter(|(_, result)| result.is_ok());
-            let asked: Vec<_> = left.map(|(name, _)| (name.clone(), count, None)).collect();
-            let grown = admin.create_partitions(&asked, dry).await.map_err(failed)?;
-            for (name, result) in grown {
-                let place = results.iter_mut().find(|(known, _)| *known == name);
-                place.into_iter().for_each(|(_, known)| *known = result.clone());
-            }
+            let asked: Vec<_> = left.map(named).collect();
+            let altered = admin.incremental_alter_configs(&asked, dry).await.map_err(failed)?;
+            let altered = altered.into_iter().map(|(resource, result)| (resource.name, result));
+            note(&mut results, altered);
+        }
+        if let Some(count) = partitions {
+            grow(&admin, &mut results, count, dry).await?;
         }
         Ok::<_, Failure>(results)
     })??;
@@ -381,6 +378,25 @@ fn alter(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     let results = results.into_iter();
     let results = results.map(|(name, result)| (name, result.map(|()| (word, json!({})))));
     report(call, results.collect())
+}
+
+type Results = Vec<(String, Result<(), ApiError>)>;
+
+/// Gives topics without an error so far more partitions, or only checks that it could.
+async fn grow(admin: &Admin, results: &mut Results, count: i32, dry: bool) -> Result<(), Failure> {
+    let left = results.iter().filter(|(_, result)| result.is_ok());
+    let asked: Vec<_> = left.map(|(name, _)| (name.clone(), count, None)).collect();
+    let grown = admin.create_partitions(&asked, dry).await.map_err(failed)?;
+    note(results, grown.into_iter());
+    Ok(())
+}
+
+/// Notes what became of some of them.
+fn note(results: &mut Results, found: impl Iterator<Item = (String, Result<(), ApiError>)>) {
+    for (name, result) in found {
+        let place = results.iter_mut().find(|(known, _)| *known == name);
+        place.into_iter().for_each(|(_, known)| *known = result.clone());
+    }
 }
 
 /// The changes of keys that are given values and of those that lose theirs.
@@ -397,7 +413,7 @@ pub(super) fn changes(set: Vec<(String, String)>, unset: Vec<String>) -> Vec<Con
 }
 
 fn delete(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
-    let names = call.arguments().to_vec();
+    let names = call.names();
     let dry = call.parsed.has("dry-run");
     let properties = call.properties(&[])?;
     if !dry {

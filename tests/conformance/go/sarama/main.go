@@ -1,5 +1,5 @@
 // Sarama through a whole round: `sarama ADDRESS TOPIC` creates the topic, writes keyed records with
-// snappy, reads them as a group, commits, and finds that nothing is left.
+// snappy, reads them as a group, commits, and finds that what it committed are the ends.
 package main
 
 import (

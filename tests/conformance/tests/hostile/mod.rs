@@ -295,7 +295,9 @@ fn what_was_asked_before_garbage_is_answered() {
     let good = [produce(batch(3)), produce(batch(1)), produce(batch(2))].concat();
     let garbage = (-1i32).to_be_bytes().to_vec();
     let refused = request(0, PRODUCE, &produce_body("nothing", 0, batch(1)));
-    for end in [garbage, request(999, 0, &[]), refused] {
+    // What is left unread must not take the answers away.
+    let long = [garbage.clone(), vec![7; 300_000]].concat();
+    for end in [garbage, long, request(999, 0, &[]), refused] {
         // Nothing after it counts.
         let bytes = [good.clone(), end, produce(batch(1))].concat();
         let answers = until_closed(&node, &bytes);

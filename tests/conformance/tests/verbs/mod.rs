@@ -72,6 +72,10 @@ fn topics_are_made_changed_and_deleted() {
     assert_eq!(field(&described, "/0/configs"), &json!({"segment.ms": "60000"}));
     assert_eq!(field(&described, "/0/partitions").as_array().map(Vec::len), Some(5));
     assert_eq!(field(&described, "/0/partitions/4/end_offset"), 0);
+    // All or nothing.
+    assert_eq!(ottla(&node, "topic alter letters -p 2 -c retention.ms=5").code, Some(1));
+    let again = json_of(&node, "topic describe letters");
+    assert_eq!(field(&again, "/0/configs"), field(&described, "/0/configs"));
     let (code, error) = refused(&node, "topic alter letters -p 2");
     assert_eq!((code, error.contains("would not be an increase")), (Some(1), true), "{error}");
 
@@ -79,8 +83,10 @@ fn topics_are_made_changed_and_deleted() {
     assert_eq!(finished.code, Some(5));
     assert_eq!(finished.stderr, "error: leters: there is no such topic\n  did you mean letters?\n");
     assert_eq!(ottla(&node, "topic delete letters").code, Some(2), "nobody can be asked");
+    assert_eq!(ottla(&node, "topic delete letters --yes=false").code, Some(2));
+    assert_eq!(ottla(&node, "topic delete letters --yes --version").code, Some(2));
     assert_eq!(ottla(&node, "topic delete letters --dry-run").code, Some(0));
-    assert_eq!(ottla(&node, "topic delete letters nothing --yes").code, Some(6));
+    assert_eq!(ottla(&node, "topic delete letters nothing letters --yes").code, Some(6));
     let gone = || ottla(&node, "topic list -o name").success() == "notes\nthird\n";
     wait_until("the topic is gone", SHORT, gone);
 }
@@ -165,6 +171,36 @@ fn a_bad_line_ends_the_input_after_the_lines_before_it() {
 }
 
 #[test]
+fn what_is_read_is_written_though_nobody_reads_the_reports() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    ottla(&node, "topic create letters").success();
+    let mut producer = command(&node, "produce letters -o json")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a producer");
+    drop(producer.stdout.take());
+    let lines: String = (0..100_000).map(|n| format!("{n}\n")).collect();
+    let mut stdin = producer.stdin.take().expect("its input");
+    stdin.write_all(lines.as_bytes()).expect("lines");
+    drop(stdin);
+    assert!(producer.wait().expect("a child").success());
+    assert!(ottla(&node, "consume letters --offset :end").success() == lines, "lines are lost");
+}
+
+#[test]
+fn the_command_line_is_stronger_than_the_environment() {
+    let directory = directory();
+    let node = Node::start(directory.path());
+    let mut command = command(&node, "topic list -X");
+    command.arg(format!("bootstrap.servers={}", node.address()));
+    command.env("OTTLA_SERVER", "localhost:9");
+    harness::run(&mut command, SHORT).success();
+}
+
+#[test]
 fn a_group_goes_on_where_it_stopped_showing_records() {
     let directory = directory();
     let node = Node::start(directory.path());
@@ -194,7 +230,11 @@ fn a_group_goes_on_where_it_stopped_showing_records() {
     assert_eq!(back, -1000);
     let (code, error) = refused(&node, "group reset readers --to start");
     assert_eq!((code, error.contains("needs --yes")), (Some(2), true), "{error}");
-    ottla(&node, "group reset readers --shift -2 -t letters:1,3 --yes").success();
+    let moved = json_of(&node, "group reset readers --shift -2 -t letters:1,3 --yes");
+    assert_eq!(
+        (field(&moved, "/0/delta"), field(&moved, "/1/result")),
+        (&json!(-2), &json!("moved"))
+    );
     let words = "consume letters -g readers -n 4 -f %p";
     assert_eq!(ottla(&node, words).success().replace('1', "").len(), 2);
     let finished = ottla(&node, "group describe reader");
