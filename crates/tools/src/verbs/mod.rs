@@ -1,7 +1,7 @@
 //! Ottla's own commands: `ottla topic list`, `ottla consume letters` and the rest.
 //!
 //! Owns: the list of commands ([`VERBS`]), by which they are found, helped with and documented; the
-//! flags and exit codes that all of them share; [`Call`], what a command is given.
+//! flags and exit codes that all of them share; what a command is given.
 //!
 //! Exit codes: 0 done, 1 failed, 2 a wrong command line, 3 nobody can be reached, 4 not allowed,
 //! 5 there is no such thing, 6 some of several things failed, 130 and 143 ended by a signal.
