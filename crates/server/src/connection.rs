@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - I1: what was asked before a connection has to be closed is answered first, within
-//!   [`LAST_WORDS`].
+//!   `LAST_WORDS`.
 //! - I2: however a connection ends, by a panic too, it is counted and known no more.
 
 use std::collections::BTreeMap;
