@@ -4,7 +4,7 @@
 //	driver COMMAND [FLAGS] ADDRESS TOPIC
 //
 // `create` and `delete` are about the topic; `ingest`, `replay` and `steady` are the workloads.
-// A workload prints `begin` when all its connections stand and `end` after the last record, and
+// A workload prints `begin` when all its clients are connected and `end` after the last record, and
 // waits each time until a line (or the end) of its standard input lets it go on: what is measured
 // from outside, CPU of the broker for one, is then of the load and of nothing else. Its last line
 // is the result, in JSON.
@@ -34,6 +34,7 @@ type load struct {
 	size           int
 	producers      int
 	consumers      int
+	reading        time.Duration
 	rate           int
 }
 
@@ -72,6 +73,7 @@ func run(arguments []string) error {
 	flags.IntVar(&l.size, "size", 1024, "bytes of a record's value")
 	flags.IntVar(&l.producers, "producers", 4, "connections that write")
 	flags.IntVar(&l.consumers, "consumers", 2, "connections that read")
+	flags.DurationVar(&l.reading, "reading", 10*time.Second, "how long replay reads")
 	flags.IntVar(&l.rate, "rate", 2000, "records a second of steady")
 	flags.DurationVar(&deadline, "deadline", 2*time.Minute, "end without a result after so long")
 	if err := flags.Parse(arguments[1:]); err != nil {

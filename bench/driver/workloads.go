@@ -140,58 +140,86 @@ func (l *load) ingest(ctx context.Context) (*result, error) {
 	return r.finish(), nil
 }
 
-// Everything in the topic, from the beginning, as fast as it is given.
+// The topic from its beginning, as fast as it is given, and again until the time is over.
 func (l *load) replay(ctx context.Context) (*result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var records, bytes atomic.Int64
-	var failed failures
+	clients := make([]*kgo.Client, l.consumers)
+	beginning := make(map[int32]kgo.EpochOffset)
+	for at := range clients {
+		var mine []int32
+		for partition := at; partition < l.partitions; partition += l.consumers {
+			mine = append(mine, int32(partition))
+			beginning[int32(partition)] = kgo.EpochOffset{Epoch: -1}
+		}
+		var err error
+		if clients[at], err = l.consumer(mine); err != nil {
+			return nil, err
+		}
+		defer clients[at].Close()
+		// What it fetches now it fetches again: only then is it connected.
+		if err := clients[at].PollFetches(ctx).Err(); err != nil {
+			return nil, err
+		}
+	}
+	records, bytes := 0, int64(0)
 	r, err := measured(func(time.Time) error {
-		var group tasks
-		for at := range l.consumers {
-			var mine []int32
-			for partition := at; partition < l.partitions; partition += l.consumers {
-				mine = append(mine, int32(partition))
+		// Cancelled in time, and so not at the deadline, which is a failure.
+		reading, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer time.AfterFunc(l.reading, cancel).Stop()
+		for reading.Err() == nil {
+			for _, client := range clients {
+				client.SetOffsets(map[string]map[int32]kgo.EpochOffset{l.topic: beginning})
 			}
-			client, err := l.consumer(mine)
+			count, size, err := l.pass(reading, clients)
 			if err != nil {
 				return err
 			}
-			group.start(func() {
-				// Let go of at once: what it closes is no part of the load.
-				defer func() { go client.Close() }()
-				for ctx.Err() == nil {
-					fetches := client.PollFetches(ctx)
-					count, size := int64(0), int64(0)
-					fetches.EachRecord(func(record *kgo.Record) {
-						count++
-						size += int64(len(record.Value))
-					})
-					bytes.Add(size)
-					if records.Add(count) >= int64(l.records) {
-						cancel()
-						return
-					}
-					for _, failure := range fetches.Errors() {
-						if !errors.Is(failure.Err, context.Canceled) {
-							failed.note(failure.Err)
-							cancel()
-						}
-					}
-				}
-			})
+			if count > l.records || count < l.records && reading.Err() == nil {
+				return fmt.Errorf("%d records read, there are %d", count, l.records)
+			}
+			records, bytes = records+count, bytes+size
 		}
-		group.Wait()
-		return failed.err()
+		return ctx.Err()
 	})
 	if err != nil {
 		return nil, err
 	}
-	if read := records.Load(); read != int64(l.records) {
-		return nil, fmt.Errorf("%d records read, there are %d", read, l.records)
-	}
-	r.Records, r.BytesOut = l.records, bytes.Load()
+	r.Records, r.BytesOut = records, bytes
 	return r.finish(), nil
+}
+
+// Reads until all records were seen or the time is over; how many, and the bytes of their values.
+func (l *load) pass(ctx context.Context, clients []*kgo.Client) (int, int64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var records, bytes atomic.Int64
+	var failed failures
+	var group tasks
+	for _, client := range clients {
+		group.start(func() {
+			for ctx.Err() == nil {
+				fetches := client.PollFetches(ctx)
+				count, size := int64(0), int64(0)
+				fetches.EachRecord(func(record *kgo.Record) {
+					count++
+					size += int64(len(record.Value))
+				})
+				bytes.Add(size)
+				if records.Add(count) >= int64(l.records) {
+					cancel()
+					return
+				}
+				for _, failure := range fetches.Errors() {
+					if !errors.Is(failure.Err, context.Canceled) {
+						failed.note(failure.Err)
+						cancel()
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+	return int(records.Load()), bytes.Load(), failed.err()
 }
 
 // Records at fixed times, whatever became of those before (an open loop): a latency counts from
@@ -299,8 +327,7 @@ func (l *load) steady(ctx context.Context) (*result, error) {
 	return r.finish(), nil
 }
 
-// Enough that batches fill, and few enough that the latency is more than the length of a queue in
-// the client: at most 8 MiB wait in all four producers.
+// Enough that batches fill: at most 8 MiB wait in all four producers.
 const (
 	lingerIngest   = 5 * time.Millisecond
 	bufferedIngest = 2048

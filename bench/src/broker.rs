@@ -220,7 +220,7 @@ fn server_properties(side: Side, peer: Peer, data: &Path, port: u16) -> String {
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          controller.listener.names=CONTROLLER\nlog.dirs={}\n\
          offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\nlog.segment.delete.delay.ms=1000\n",
+         transaction.state.log.min.isr=1\nlog.segment.delete.delay.ms=100\n",
         data.display()
     );
     if (side, peer) == (Side::Apache, Peer::Durable) {

@@ -1,7 +1,7 @@
 //! The load driver (`bench/driver`, Go) as a process, and a broker watched while it loads it.
 //!
 //! Owns the driver's process. The driver stops before and after its load until it is told to go on,
-//! and the broker is sampled there: connections, metadata and the driver's own start don't count.
+//! and the broker is sampled there: connections and the driver's own start don't count.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};

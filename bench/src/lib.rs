@@ -15,10 +15,12 @@
 //! only `log.segment.delete.delay.ms` is short on both, so that what one run wrote is gone before
 //! the next. The load comes from one foreign client for both, franz-go (`bench/driver`).
 //!
-//! Both are warm: each broker gets discarded runs of every workload first, until one takes at least
-//! nine tenths of the CPU of the one before (the JVM compiles for long; three to six runs). Then
-//! every round is A B B A (A is Ottla), so that what drifts evenly hits both alike. Each run has a
-//! fresh topic; between two runs that topic's files are removed and the disk is synced.
+//! Both are warm: each broker gets runs first that don't count (`replay` and `steady` of half the
+//! time), until two in a row of every workload each take at least nine tenths of the CPU by the
+//! byte of the one before (the JVM compiles for long), but no more than ten; they are in the
+//! results, and the table says who was not warm in what. Then every round is A B B A (A is Ottla),
+//! so that what drifts evenly hits both alike. Each turn has a fresh topic, which `ingest` and
+//! `replay` share and whose files are removed after it. The disk is synced after every run.
 //!
 //! # Workloads
 //!
@@ -27,8 +29,10 @@
 //!
 //! - `ingest`: four idempotent producers with acks=all write records of 1 KiB over 12 partitions as
 //!   fast as they are taken. Not compressed: a codec would run in the driver and be measured as
-//!   well. At most 2 048 records wait in a producer, so the latency says how fast that queue moves.
-//! - `replay`: two consumers read that topic from its beginning; it is in the page cache.
+//!   well. The latency is in the results and not in the table: at most 2 048 records wait in a
+//!   producer, so it is the time in a full queue, which is its length by the rate.
+//! - `replay`: two connected consumers read that topic from its beginning, again and again for
+//!   eight seconds; it is in the page cache.
 //! - `steady`: 2 000 records of 256 bytes a second over 12 partitions and four connections without
 //!   linger, so nearly every record is a request of its own, and a tailing consumer. An open loop:
 //!   latencies count from the time at which a record was to be sent, so a stall can't hide itself
@@ -41,13 +45,15 @@
 //! # Durability differs
 //!
 //! Both run with their defaults: Ottla syncs a batch before it acknowledges it, Apache Kafka leaves
-//! it to the page cache. `--peer durable` measures Apache Kafka with
+//! it to the page cache. What Apache Kafka's `ingest` writes below the kernel's dirty limit
+//! (`vm.dirty_background_ratio`) is not yet on disk when its figure is taken; what ours writes is.
+//! `--peer durable` measures Apache Kafka with
 //! `log.flush.interval.messages=1`, which makes it sync before it acknowledges, too (the segment
 //! and its indexes, where Ottla syncs the segment alone); both results are kept.
 //!
 //! # What counts as a difference
 //!
-//! See [`stats`]: a ratio inside the noise band is called equal.
+//! See [`stats`]: all rounds agree, and the ratio is beyond what rounds differ by.
 //!
 //! Invariants:
 //! - I1: nothing waits without a deadline.

@@ -84,8 +84,8 @@ const USAGE: &str = "usage: ottla-bench run [FLAG VALUE]...   measure, and print
   --rounds N          how many times A B B A (5)
   --workload NAME,... of start, ingest, replay, steady (all)
   --peer WHICH        Apache Kafka as it comes (default), or syncing every batch (durable)
-  --volume MIB        how much ingest writes and replay reads (2048)
-  --seconds N         how long steady takes (10)
+  --volume MIB        how much ingest writes (3072)
+  --seconds N         how long replay and steady take, each (8)
 Results go to bench/results/COMMIT.json, beside those that are there. With less than the default,
 or with changes that are not committed, they are scratch and go to target/bench/scratch.json.
        ottla-bench table [--file PATH]  print the table of the newest results, or of that file

@@ -3,8 +3,11 @@
 //! ```text
 //! {"commit", "date", "machine", "versions",
 //!  "start": {"ottla": {...}, "apache": {...}}, "idle": {...},
-//!  "sets": [{"peer", "workload", "rounds", "runs": [{"side", "round", "driver", "broker"}]}]}
+//!  "sets": [{"peer", "workload", "rounds", "warm": {"ottla", "apache"},
+//!            "runs": [{"side", "round", "driver", "broker"}]}]}
 //! ```
+//!
+//! Runs of round 0 are those that warmed up and don't count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,21 +92,31 @@ impl Results {
     }
 
     /// Adds the runs of a workload, in place of those it had with that peer.
-    pub fn put_set(&mut self, peer: Peer, workload: &str, rounds: usize, runs: Vec<Value>) {
+    pub fn put_set(&mut self, peer: Peer, workload: &str, warm: &Value, runs: Vec<Value>) {
+        let rounds = runs.iter().filter_map(|run| run["round"].as_u64()).max();
         let sets = self.value.entry("sets").or_insert_with(|| json!([]));
         if let Some(sets) = sets.as_array_mut() {
             sets.retain(|set| !is(set, peer, workload));
             sets.push(json!({
-                "peer": peer.word(), "workload": workload, "rounds": rounds, "runs": runs,
+                "peer": peer.word(), "workload": workload, "rounds": rounds, "warm": warm,
+                "runs": runs,
             }));
         }
     }
 
     /// The runs of a workload with that peer.
     pub fn runs(&self, peer: Peer, workload: &str) -> &[Value] {
-        let sets = self.part("sets").as_array().map_or(&[][..], Vec::as_slice);
-        let set = sets.iter().find(|set| is(set, peer, workload));
+        let set = self.set(peer, workload);
         set.and_then(|set| set["runs"].as_array()).map_or(&[], Vec::as_slice)
+    }
+
+    /// False if that broker was not warm when the rounds began.
+    pub fn warm(&self, peer: Peer, workload: &str, side: Side) -> bool {
+        self.set(peer, workload).is_none_or(|set| set["warm"][side.word()] != false)
+    }
+
+    fn set(&self, peer: Peer, workload: &str) -> Option<&Value> {
+        self.part("sets").as_array()?.iter().find(|set| is(set, peer, workload))
     }
 
     /// A figure of a workload by rounds; only rounds in which all four runs have it.
@@ -171,10 +184,10 @@ mod tests {
         assert_eq!(Results::read(&path).unwrap(), Results::empty());
         let mut results = Results::empty();
         results.put("date", json!("2026"));
-        results.put_set(Peer::Default, "steady", 1, vec![run(Side::Ottla, 1, 1.0)]);
-        results.put_set(Peer::Durable, "steady", 1, vec![run(Side::Ottla, 1, 3.0)]);
-        results.put_set(Peer::Default, "steady", 1, vec![run(Side::Ottla, 1, 2.0)]);
-        results.put_set(Peer::Default, "ingest", 1, vec![]);
+        results.put_set(Peer::Default, "steady", &Value::Null, vec![run(Side::Ottla, 1, 1.0)]);
+        results.put_set(Peer::Durable, "steady", &Value::Null, vec![run(Side::Ottla, 1, 3.0)]);
+        results.put_set(Peer::Default, "steady", &Value::Null, vec![run(Side::Ottla, 1, 2.0)]);
+        results.put_set(Peer::Default, "ingest", &Value::Null, vec![]);
         results.write(&path).unwrap();
         assert_eq!(Results::read(&path).unwrap(), results);
         assert_eq!(
@@ -196,7 +209,7 @@ mod tests {
             .map(|(number, side)| run(*side, 1 + (number - 1) / 4, number as f64))
             .collect();
         runs.push(run(Side::Ottla, 3, 9.0));
-        results.put_set(Peer::Default, "steady", 3, runs);
+        results.put_set(Peer::Default, "steady", &Value::Null, runs);
         assert_eq!(
             results.rounds(Peer::Default, "steady", x),
             [

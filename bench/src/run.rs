@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Peer, Side};
 use crate::driver::Driver;
 use crate::results::{self, Results};
-use crate::{machine, proc, start};
+use crate::{machine, proc, start, table};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,19 +55,21 @@ pub struct Options {
     pub peer: Peer,
     /// How much `ingest` writes.
     pub volume_mib: u64,
-    /// How long `steady` takes.
+    /// How long `replay` and `steady` take, each.
     pub seconds: u64,
 }
 
 impl Options {
-    /// A full measurement.
+    /// A full measurement: some fourteen minutes. Of these, with the rates of two cores (500 MiB/s
+    /// written), ingest has two, replay and steady three each, warming up three to four, and
+    /// starting, syncing and removing the rest.
     pub fn full() -> Self {
         Self {
             rounds: 5,
             workloads: Workload::ALL.to_vec(),
             peer: Peer::Default,
-            volume_mib: 2048,
-            seconds: 10,
+            volume_mib: 3072,
+            seconds: 8,
         }
     }
 
@@ -94,6 +96,9 @@ impl Options {
             _ => (self.volume_mib * 1024, &[("-size", 1024), ("-producers", 4)]),
         };
         let mut arguments = vec![workload.word().to_owned()];
+        if workload == Workload::Replay {
+            arguments.extend(["-reading".to_owned(), format!("{}s", self.seconds)]);
+        }
         for (flag, value) in
             [("-records", records), ("-partitions", PARTITIONS.into())].iter().chain(more)
         {
@@ -164,13 +169,17 @@ impl Table<'_> {
         empty(data)?;
         let ours = Broker::start(Side::Ottla, peer, &data.join("ottla"))?;
         let theirs = Broker::start(Side::Apache, peer, &data.join("apache"))?;
+        let mut runs: Vec<Vec<Value>> = vec![Vec::new(); self.wanted.len()];
+        let mut warm = vec![json!({}); self.wanted.len()];
         for broker in [&ours, &theirs] {
-            self.warm_up(broker)?;
+            for (workload, more) in self.warm_up(broker)?.into_iter().enumerate() {
+                warm[workload][broker.side().word()] = json!(is_warm(&more));
+                runs[workload].extend(more);
+            }
         }
         if peer == Peer::Default && self.wanted.contains(&Workload::Steady) {
             results.put("idle", idle(&[&ours, &theirs])?);
         }
-        let mut runs: Vec<Vec<Value>> = vec![Vec::new(); self.wanted.len()];
         for round in 1..=self.options.rounds {
             for broker in [&ours, &theirs, &theirs, &ours] {
                 for (runs, run) in runs.iter_mut().zip(self.turn(broker, round)?) {
@@ -178,38 +187,45 @@ impl Table<'_> {
                 }
             }
         }
-        for (workload, runs) in self.wanted.iter().zip(runs) {
+        for ((workload, runs), warm) in self.wanted.iter().zip(runs).zip(&warm) {
             println!("{}: {} rounds", workload.word(), self.options.rounds);
-            results.put_set(peer, workload.word(), self.options.rounds, runs);
+            results.put_set(peer, workload.word(), warm, runs);
         }
         Ok(())
     }
 
-    /// Runs that don't count, until one takes about as much CPU as the one before.
-    fn warm_up(&self, broker: &Broker) -> Result<(), String> {
+    /// Runs that don't count, until every workload is warm.
+    fn warm_up(&self, broker: &Broker) -> Result<Vec<Vec<Value>>, String> {
         println!("{}: warming up", broker.side().word());
-        let mut before = f64::INFINITY;
-        for number in 1..=WARM_UPS_MAX {
-            let runs = self.turn(broker, 0)?;
-            let used = runs.iter().filter_map(|run| run["broker"]["cpu_seconds"].as_f64()).sum();
-            if number >= WARM_UPS_MIN && used > before * WARM {
-                return Ok(());
+        let mut runs: Vec<Vec<Value>> = vec![Vec::new(); self.wanted.len()];
+        for _ in 0..WARM_UPS_MAX {
+            for (runs, run) in runs.iter_mut().zip(self.turn(broker, 0)?) {
+                runs.push(run);
             }
-            before = used;
+            if runs.iter().all(|runs| is_warm(runs)) {
+                break;
+            }
         }
-        Ok(())
+        Ok(runs)
     }
 
-    /// One run of each workload on a fresh topic.
+    /// One run of each workload on a fresh topic; in round 0, which warms up, of half the time.
     fn turn(&self, broker: &Broker, round: usize) -> Result<Vec<Value>, String> {
         let address = broker.address();
         let side = broker.side().word();
+        let mut options = self.options.clone();
+        if round == 0 {
+            options.seconds = options.seconds.div_ceil(2);
+        }
         self.driver.create(&address, TOPIC, PARTITIONS)?;
         let load = |workload: Workload| {
-            let arguments = self.options.load(workload, &address, TOPIC);
-            self.driver.load(&arguments, broker.pid()).map_err(|error| {
+            let arguments = options.load(workload, &address, TOPIC);
+            let run = self.driver.load(&arguments, broker.pid()).map_err(|error| {
                 format!("{side}, {}, round {round}: {error}\n{}", workload.word(), broker.log())
-            })
+            })?;
+            // What is still to be written would be written during the next run.
+            sync()?;
+            Ok::<Value, String>(run)
         };
         if self.wanted == [Workload::Replay] {
             // It needs what nobody measures this time.
@@ -231,10 +247,16 @@ impl Table<'_> {
             }
             thread::park_timeout(Duration::from_millis(50));
         }
-        // What is still to be written would be written during the next run.
         sync()?;
         Ok(runs)
     }
+}
+
+/// True if two runs in a row each took at least nine tenths of the CPU, by the byte, of the run
+/// before.
+fn is_warm(runs: &[Value]) -> bool {
+    let used: Vec<f64> = runs.iter().filter_map(table::cpu_per_gigabyte).collect();
+    used.windows(3).any(|three| three.is_sorted_by(|before, after| *after >= before * WARM))
 }
 
 /// A run in a few words, for who watches.
@@ -256,22 +278,28 @@ fn brief(run: &Value) -> String {
     text
 }
 
-/// CPU milliseconds a second of brokers that nobody asks for anything.
+/// CPU milliseconds a second of brokers that nobody asks for anything, some times.
 fn idle(brokers: &[&Broker]) -> Result<Value, String> {
-    let mut before = Vec::new();
-    for broker in brokers {
-        before.push(proc::sample(broker.pid())?.cpu_seconds);
-    }
-    let start = Instant::now();
-    while start.elapsed() < IDLE {
-        thread::park_timeout(IDLE.saturating_sub(start.elapsed()));
-    }
-    let took = start.elapsed().as_secs_f64();
     let mut found = json!({});
-    for (broker, before) in brokers.iter().zip(before) {
-        let used = proc::sample(broker.pid())?.cpu_seconds - before;
-        found[broker.side().word()] =
-            json!({ "cpu_ms_per_second": (used * 1000.0 / took).round() });
+    for broker in brokers {
+        found[broker.side().word()] = json!({ "cpu_ms_per_second": [] });
+    }
+    for _ in 0..IDLES {
+        let mut before = Vec::new();
+        for broker in brokers {
+            before.push(proc::sample(broker.pid())?.cpu_seconds);
+        }
+        let start = Instant::now();
+        while start.elapsed() < IDLE {
+            thread::park_timeout(IDLE.saturating_sub(start.elapsed()));
+        }
+        let took = start.elapsed().as_secs_f64();
+        for (broker, before) in brokers.iter().zip(before) {
+            let used = proc::sample(broker.pid())?.cpu_seconds - before;
+            if let Some(all) = found[broker.side().word()]["cpu_ms_per_second"].as_array_mut() {
+                all.push(json!((used * 1000.0 / took).round()));
+            }
+        }
     }
     Ok(found)
 }
@@ -321,12 +349,11 @@ const APACHE: &str = "Apache Kafka 4.3.1";
 const TOPIC: &str = "letters";
 const PARTITIONS: u32 = 12;
 const STEADY_RATE: u64 = 2000;
-/// A JVM that compiles on all cores takes as much CPU twice and is not warm.
-const WARM_UPS_MIN: usize = 3;
-/// After so many a broker counts as warm anyway.
-const WARM_UPS_MAX: usize = 6;
+/// After so many the rounds begin anyway, and the table says that the broker was not warm.
+const WARM_UPS_MAX: usize = 10;
 const WARM: f64 = 0.9;
-const IDLE: Duration = Duration::from_secs(10);
+const IDLES: usize = 5;
+const IDLE: Duration = Duration::from_secs(4);
 const DELETE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -343,12 +370,26 @@ mod tests {
         );
         assert_eq!(
             words(Workload::Replay),
-            "replay -records 2048 -partitions 12 -consumers 2 host:1 t"
+            "replay -reading 3s -records 2048 -partitions 12 -consumers 2 host:1 t"
         );
         assert_eq!(
             words(Workload::Steady),
             "steady -records 6000 -partitions 12 -rate 2000 -size 256 -producers 4 host:1 t"
         );
+    }
+
+    #[test]
+    fn broker_is_warm_after_two_steps_without_a_fall() {
+        let run = |used: &f64| {
+            json!({
+                "driver": { "bytes_in": 1_000_000_000, "bytes_out": 0 },
+                "broker": { "cpu_seconds": used },
+            })
+        };
+        let warm = |used: &[f64]| is_warm(&used.iter().map(run).collect::<Vec<_>>());
+        assert!(!warm(&[]) && !warm(&[1.0, 1.0]));
+        assert!(warm(&[3.0, 2.0, 1.9, 1.8]) && warm(&[2.0, 1.9, 1.8, 1.0]));
+        assert!(!warm(&[2.0, 1.9, 1.0]) && !warm(&[2.0, 1.0, 1.0]));
     }
 
     #[test]

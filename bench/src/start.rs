@@ -31,7 +31,10 @@ pub fn measure(data: &Path) -> Result<Value, String> {
         }
         let mut records = Vec::new();
         for _ in 0..firsts {
-            match first_record(side, &fresh(data)?) {
+            let directory = fresh(data)?;
+            // A tool that hangs ends in a panic of the harness.
+            let first = std::panic::catch_unwind(|| first_record(side, &directory));
+            match first.unwrap_or_else(|_| Err("a tool hung".to_owned())) {
                 Ok(seconds) => records.push(round(seconds)),
                 Err(error) => {
                     eprintln!("{}: no first record: {error}", side.word());
@@ -123,17 +126,13 @@ fn succeed(command: &mut Command, input: &[u8]) -> Result<(), String> {
 
 /// The first line that a program prints; how it ends doesn't count any more.
 fn first_line(command: &mut Command) -> Result<String, String> {
-    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let piped = command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = piped.spawn().map_err(|error| format!("{command:?}: {error}"))?;
     let line = child.stdout.take().map(|output| lines(output).recv_timeout(TOOL));
     let _ = child.kill();
     let _ = child.wait();
-    if let Some(Ok(line)) = line {
-        return Ok(line);
-    }
-    // It has ended, so this doesn't wait.
-    let said = child.stderr.take().map(|output| lines(output).iter().collect::<Vec<_>>());
-    Err(format!("the consumer printed nothing: {}", said.unwrap_or_default().join("; ")))
+    // Why, it has said on standard error, which is ours, too.
+    line.and_then(Result::ok).ok_or("the consumer printed nothing".into())
 }
 
 /// Repeats, of which the median counts.

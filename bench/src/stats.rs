@@ -4,11 +4,17 @@
 //!
 //! - The ratio of a round is the mean of A's two values by the mean of B's two; what is told is the
 //!   median over the rounds, with the smallest and the largest.
-//! - Noise is what separates two runs of the same broker in the same round: the larger by the
-//!   smaller value, of both brokers in all rounds. The band reaches as far as the value that nine
-//!   of ten of those don't exceed (nearest rank), to both sides of 1.
-//! - Two brokers are equal if the median ratio is inside the band, or if the rounds don't agree
-//!   about who is ahead.
+//! - Noise is what the rounds' ratios differ by, not what two runs of one broker do: what drifts
+//!   evenly is in both and cancels out of a ratio. The band is three standard errors of the mean
+//!   of the ratios to both sides of 1, in logarithms, so that it is the same whoever is divided by
+//!   whom. Rounds of two equal brokers leave a band of five rounds about once in 25 times
+//!   (Student's t with four degrees of freedom), so of a table of 25 rows expect one that lies.
+//! - Two brokers differ if the median ratio is outside the band and all rounds agree about who is
+//!   ahead; otherwise they are equal. One round alone shows no difference.
+//! - The band is never narrower than 0.99 to 1.01, the digits that are told.
+//!
+//! Both brokers run through all rounds of a workload: what differs from one start of a broker to
+//! the next is not in the noise.
 
 /// The values of one round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +38,7 @@ pub struct Comparison {
     pub low: f64,
     /// The largest ratio of a round.
     pub high: f64,
-    /// The band is from `1 / noise` to `noise`; at least 1.
+    /// The band is from `1 / noise` to `noise`; infinite with one round.
     pub noise: f64,
 }
 
@@ -54,16 +60,13 @@ pub fn compare(rounds: &[Round]) -> Option<Comparison> {
     let mean = |pair: [f64; 2]| f64::midpoint(pair[0], pair[1]);
     let ratios: Vec<f64> =
         rounds.iter().map(|round| mean(round.ours) / mean(round.theirs)).collect();
-    let apart = |pair: [f64; 2]| pair[0].max(pair[1]) / pair[0].min(pair[1]);
-    let noises: Vec<f64> =
-        rounds.iter().flat_map(|round| [apart(round.ours), apart(round.theirs)]).collect();
     Some(Comparison {
         ours: median(&ours)?,
         theirs: median(&theirs)?,
         ratio: median(&ratios)?,
         low: ratios.iter().copied().reduce(f64::min)?,
         high: ratios.iter().copied().reduce(f64::max)?,
-        noise: ninth_of_ten(&noises)?,
+        noise: band(&ratios),
     })
 }
 
@@ -75,10 +78,14 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// The smallest value that nine of ten don't exceed.
-fn ninth_of_ten(values: &[f64]) -> Option<f64> {
-    let rank = (values.len() * 9).div_ceil(10);
-    sorted(values).get(rank.checked_sub(1)?).copied()
+/// How far from 1 the mean of ratios like these gets by chance.
+fn band(ratios: &[f64]) -> f64 {
+    let count = ratios.len() as f64;
+    let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / count;
+    let squares = ratios.iter().map(|ratio| (ratio.ln() - mean).powi(2)).sum::<f64>();
+    // Of one round it is 0 by 0: nothing is known.
+    let error = (squares / (count - 1.0) / count).sqrt();
+    if error.is_nan() { f64::INFINITY } else { (STANDARD_ERRORS * error).exp().max(NARROWEST) }
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {
@@ -86,6 +93,9 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted.sort_by(f64::total_cmp);
     sorted
 }
+
+const STANDARD_ERRORS: f64 = 3.0;
+const NARROWEST: f64 = 1.01;
 
 #[cfg(test)]
 mod tests {
@@ -116,24 +126,36 @@ mod tests {
         assert!(!found.is_equal());
     }
 
-    #[test]
-    fn noise_is_the_ninth_of_ten_pairs_of_one_broker() {
-        // Four rounds have eight pairs, and nine of ten of these are all eight.
-        let mut rounds = vec![round([10.0, 10.0], [10.0, 10.0]); 4];
-        rounds[1] = round([10.0, 10.0], [12.5, 10.0]);
-        assert_eq!(compare(&rounds).unwrap().noise, 1.25);
-        // Of ten pairs, the largest is left out.
-        rounds.push(round([10.0, 11.0], [10.0, 10.0]));
-        assert_eq!(compare(&rounds).unwrap().noise, 1.1);
+    /// Rounds with these ratios.
+    fn rounds(ratios: &[f64]) -> Comparison {
+        let of = |ratio: &f64| round([*ratio, *ratio], [1.0, 1.0]);
+        compare(&ratios.iter().map(of).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
-    fn ratio_inside_the_band_is_equal_on_both_sides() {
-        let noisy = |ours: f64| compare(&[round([ours, ours], [10.0, 12.5])]).unwrap();
-        assert!(noisy(14.0).is_equal(), "1.24 in a band of 1.25");
-        assert!(!noisy(14.2).is_equal());
-        assert!(noisy(9.1).is_equal(), "0.81 in a band of 0.8");
-        assert!(!noisy(8.9).is_equal());
+    fn noise_is_three_standard_errors_of_the_ratios() {
+        // The deviation of (-1, 0, 1) is 1, the standard error of the three 1 / sqrt 3.
+        let e = std::f64::consts::E;
+        let found = rounds(&[2.0 / e, 2.0, 2.0 * e]);
+        assert!((found.noise.ln() - 3_f64.sqrt()).abs() < 1e-9, "{found:?}");
+        let other = rounds(&[0.5 / e, 0.5, 0.5 * e]);
+        assert!((found.noise - other.noise).abs() < 1e-9, "the other way round");
+        assert_eq!(rounds(&[2.0, 2.0]).noise, 1.01);
+        assert!(rounds(&[1.005, 1.005]).is_equal() && !rounds(&[1.02, 1.02]).is_equal());
+        assert!(rounds(&[2.0]).is_equal(), "one round");
+    }
+
+    #[test]
+    fn drift_that_hits_both_is_no_noise() {
+        let drifting = |from: f64| round([from, from * 1.6], [from * 1.4, from * 1.8]);
+        let found = compare(&[10.0, 20.0, 15.0, 12.0, 18.0].map(drifting)).unwrap();
+        assert!(!found.is_equal() && found.noise < 1.02, "{found:?}");
+    }
+
+    #[test]
+    fn small_difference_in_all_rounds_is_one_and_in_wide_rounds_is_none() {
+        assert!(!rounds(&[0.78, 0.80, 0.82, 0.85, 0.88]).is_equal());
+        assert!(rounds(&[0.60, 0.90, 0.98, 0.99, 0.99]).is_equal(), "all agree");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::broker::{Peer, Side};
 use crate::results::Results;
+use crate::run::Workload;
 use crate::stats::{self, Comparison, median};
 
 /// A row: what it is called, how it is read from a run, and which way is better.
@@ -27,8 +28,6 @@ enum Better {
 
 const FIGURES: &[Figure] = &[
     more("ingest", "ingest, MiB/s", |run| number(run, "/driver/mib_per_second")),
-    less("ingest", "ack p50, ms", |run| number(run, "/driver/ack_ms/p50")),
-    less("ingest", "ack p99, ms", |run| number(run, "/driver/ack_ms/p99")),
     less("ingest", "broker CPU, s/GB", cpu_per_gigabyte),
     less("ingest", "resident, MiB", resident_mib),
     driver_cpu("ingest"),
@@ -71,7 +70,7 @@ fn number(run: &Value, at: &str) -> Option<f64> {
 }
 
 /// CPU seconds of the broker for a gigabyte (10^9) of values that went in or out.
-fn cpu_per_gigabyte(run: &Value) -> Option<f64> {
+pub(crate) fn cpu_per_gigabyte(run: &Value) -> Option<f64> {
     let bytes = number(run, "/driver/bytes_in")? + number(run, "/driver/bytes_out")?;
     Some(number(run, "/broker/cpu_seconds")? * 1e9 / bytes)
 }
@@ -97,7 +96,7 @@ pub fn text(results: &Results) -> String {
         let rows: Vec<String> =
             FIGURES.iter().filter_map(|figure| row(results, *peer, figure)).collect();
         if !rows.is_empty() {
-            let _ = write!(text, "\n{words}\n\n{HEAD}{}", rows.concat());
+            let _ = write!(text, "\n{words}\n\n{HEAD}{}{}", rows.concat(), cold(results, *peer));
         }
     }
     text
@@ -123,11 +122,23 @@ fn head(results: &Results) -> String {
     )
 }
 
+/// Who was not warm, and in what.
+fn cold(results: &Results, peer: Peer) -> String {
+    let mut text = String::new();
+    for workload in Workload::ALL.map(Workload::word) {
+        for side in [Side::Ottla, Side::Apache] {
+            if !results.warm(peer, workload, side) {
+                let _ = write!(text, "\n**Not warm: {} in {workload}.**\n", side.word());
+            }
+        }
+    }
+    text
+}
+
 /// Start-up and what is used when nothing is asked for; no rounds, so medians and ranges.
 fn start(results: &Results) -> String {
-    let part = results.part("start");
-    let cell = |side: Side, key: &str, unit: f64, digits: usize| -> String {
-        let values = part[side.word()][key].as_array().map_or(&[][..], Vec::as_slice);
+    let cell = |part: &str, side: Side, key: &str, unit: f64, digits: usize| -> String {
+        let values = results.part(part)[side.word()][key].as_array().map_or(&[][..], Vec::as_slice);
         let values: Vec<f64> =
             values.iter().filter_map(|value| Some(value.as_f64()? / unit)).collect();
         let low = values.iter().copied().reduce(f64::min);
@@ -140,16 +151,12 @@ fn start(results: &Results) -> String {
         }
     };
     let mut rows = String::new();
-    if part.is_object() {
-        for (name, limit, key, unit, digits) in START {
-            let (ours, theirs) =
-                (cell(Side::Ottla, key, *unit, *digits), cell(Side::Apache, key, *unit, *digits));
+    for (part, name, limit, key, unit, digits) in START {
+        if results.part(part).is_object() {
+            let of = |side| cell(part, side, key, *unit, *digits);
+            let (ours, theirs) = (of(Side::Ottla), of(Side::Apache));
             let _ = writeln!(rows, "| {name} | {limit} | {ours} | {theirs} |");
         }
-    }
-    let idle = |side: Side| results.part("idle")[side.word()]["cpu_ms_per_second"].as_f64();
-    if let (Some(ours), Some(theirs)) = (idle(Side::Ottla), idle(Side::Apache)) {
-        let _ = writeln!(rows, "| idle, CPU ms/s | | {ours:.0} | {theirs:.0} |");
     }
     if rows.is_empty() {
         return rows;
@@ -162,11 +169,11 @@ fn row(results: &Results, peer: Peer, figure: &Figure) -> Option<String> {
     let found = stats::compare(&rounds)?;
     let Comparison { ours, theirs, ratio, low, high, noise } = found;
     Some(format!(
-        "| {} | {} | {} | {ratio:.2} ({low:.2}–{high:.2}) | ±{:.0} % | {} |\n",
+        "| {} | {} | {} | {ratio:.2} ({low:.2}–{high:.2}) | {:.2}–{noise:.2} | {} |\n",
         figure.name,
         short(ours),
         short(theirs),
-        (noise - 1.0) * 100.0,
+        1.0 / noise,
         verdict(&found, figure.better),
     ))
 }
@@ -201,7 +208,17 @@ pub fn place(readme: &str, results: &Results) -> Result<String, String> {
         Some((before, after))
     });
     let (before, after) = marks.ok_or("README has no marks for the table")?;
-    Ok(format!("{before}{BEGIN}{}{END}{after}", text(results)))
+    let source = match results.text("commit") {
+        "" => String::new(),
+        commit => format!("\nRaw results: [{commit}.json]({DIRECTORY}{commit}.json).\n"),
+    };
+    Ok(format!("{before}{BEGIN}{}{source}{END}{after}", text(results)))
+}
+
+/// The name of the results file that README's table is of; `None` before there is a table.
+pub fn source(readme: &str) -> Option<&str> {
+    let (name, _) = readme.split_once(&format!("]({DIRECTORY}"))?.1.split_once(')')?;
+    Some(name)
 }
 
 /// Writes the table into README.
@@ -216,6 +233,7 @@ pub fn update(results: &Results) -> Result<(), String> {
 
 const BEGIN: &str =
     "<!-- bench: made by `cargo run --release -p ottla-bench -- table --update` -->\n";
+const DIRECTORY: &str = "bench/results/";
 const END: &str = "<!-- /bench -->";
 const HEAD: &str = "| | Ottla | Apache Kafka 4.3.1 | ratio (range of rounds) | noise | Ottla is |\n\
                     |---|--:|--:|--:|--:|---|\n";
@@ -231,10 +249,12 @@ const PEERS: &[(Peer, &str)] = &[
          every batch, too (the segment and its indexes; Ottla the segment alone).",
     ),
 ];
-const START: &[(&str, &str, &str, f64, usize)] = &[
-    ("start to the first connection, ms", "150", "accepted_ms", 1.0, 0),
-    ("resident then, MiB", "40", "resident_bytes", MIB, 1),
-    ("empty directory to the first record, s", "1", "first_record_seconds", 1.0, 2),
+/// Part of the results, name, limit, key, unit and digits.
+const START: &[(&str, &str, &str, &str, f64, usize)] = &[
+    ("start", "start to the first connection, ms", "150", "accepted_ms", 1.0, 0),
+    ("start", "resident then, MiB", "40", "resident_bytes", MIB, 1),
+    ("start", "empty directory to the first record, s", "1", "first_record_seconds", 1.0, 2),
+    ("idle", "idle, CPU ms/s", "", "cpu_ms_per_second", 1.0, 0),
 ];
 const MIB: f64 = 1_048_576.0;
 
@@ -243,7 +263,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Two rounds of `ingest`: ours writes twice as fast, waits as long, and has no p99.
+    /// Two rounds of `ingest`: ours writes twice as fast and takes about as much CPU.
     fn measured() -> Results {
         let mut results = Results::empty();
         results.put("commit", json!("0123456789ab"));
@@ -255,24 +275,25 @@ mod tests {
                 "disk": "virtio", "fdatasync_ms": 0.129,
             }),
         );
-        let run = |round: u64, (side, speed, wait): &(Side, f64, f64)| {
+        let run = |round: u64, (side, speed, cpu): &(Side, f64, f64)| {
             json!({
                 "side": side.word(), "round": round,
                 "driver": {
-                    "mib_per_second": speed, "ack_ms": { "p50": wait },
+                    "mib_per_second": speed,
                     "bytes_in": 1_000_000_000_u64, "bytes_out": 1_000_000_000_u64,
                 },
-                "broker": { "cpu_seconds": 4.0, "peak_resident_bytes": 3 << 20 },
+                "broker": { "cpu_seconds": cpu * if round == 1 { 4.2 } else { 4.0 }, "peak_resident_bytes": 3 << 20 },
             })
         };
         let order = [
             (Side::Ottla, 200.0, 1.0),
-            (Side::Apache, 100.0, 1.1),
-            (Side::Apache, 110.0, 0.9),
+            (Side::Apache, 100.0, 1.0),
+            (Side::Apache, 110.0, 1.0),
             (Side::Ottla, 220.0, 1.0),
         ];
         let runs = (1..=2).flat_map(|round| order.iter().map(move |one| run(round, one)));
-        results.put_set(Peer::Default, "ingest", 2, runs.collect());
+        let warm = json!({ "ottla": true, "apache": false });
+        results.put_set(Peer::Default, "ingest", &warm, runs.collect());
         results
     }
 
@@ -283,20 +304,19 @@ mod tests {
             let start = format!("| {name} |");
             text.lines().find(|line| line.starts_with(&start)).map(str::to_owned)
         };
-        let wanted = "| ingest, MiB/s | 210 | 105 | 2.00 (2.00–2.00) | ±10 % | better |";
+        let wanted = "| ingest, MiB/s | 210 | 105 | 2.00 (2.00–2.00) | 0.99–1.01 | better |";
         assert_eq!(row("ingest, MiB/s").as_deref(), Some(wanted));
-        let wanted = "| ack p50, ms | 1.00 | 1.00 | 1.00 (1.00–1.00) | ±22 % | equal |";
-        assert_eq!(row("ack p50, ms").as_deref(), Some(wanted));
-        let wanted = "| broker CPU, s/GB | 2.00 | 2.00 | 1.00 (1.00–1.00) | ±0 % | equal |";
+        let wanted = "| broker CPU, s/GB | 2.05 | 2.05 | 1.00 (1.00–1.00) | 0.99–1.01 | equal |";
         assert_eq!(row("broker CPU, s/GB").as_deref(), Some(wanted));
-        assert_eq!(row("ack p99, ms"), None, "nobody measured it");
+        assert_eq!(row("replay, MiB/s"), None, "nobody measured it");
+        assert!(text.contains("Not warm: apache in ingest") && !text.contains("Not warm: ottla"));
         assert!(text.contains("Ottla syncs every batch") && text.contains("takes 0.129 ms"));
         assert!(!text.contains("Durable beside durable") && !text.contains("limit"), "{text}");
     }
 
     #[test]
     fn more_is_better_or_worse_by_the_figure() {
-        let found = stats::compare(&[stats::Round { ours: [2.0, 2.0], theirs: [1.0, 1.0] }]);
+        let found = stats::compare(&[stats::Round { ours: [2.0, 2.0], theirs: [1.0, 1.0] }; 2]);
         let found = found.unwrap();
         let words = [Better::More, Better::Less, Better::Neither].map(|way| verdict(&found, way));
         assert_eq!(words, ["better", "worse", ""]);
@@ -330,5 +350,8 @@ mod tests {
         let wanted = format!("a\n{BEGIN}Not measured yet.\n{END}\nb\n");
         assert_eq!(place(&readme, &Results::empty()), Ok(wanted));
         assert!(place("a", &Results::empty()).is_err());
+        assert_eq!(source(&readme), None);
+        let placed = place(&readme, &measured()).unwrap();
+        assert_eq!(source(&placed), Some("0123456789ab.json"));
     }
 }

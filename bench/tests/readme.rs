@@ -1,12 +1,15 @@
-//! The table in README is made from the newest results.
+//! The table in README is made from the results that it names.
 
 use ottla_bench::results::{self, Results};
 use ottla_bench::table;
 
 #[test]
-fn readme_has_the_table_of_the_newest_results() {
+fn readme_has_the_table_of_the_results_it_names() {
     let readme = std::fs::read_to_string(harness::root().join("README.md")).unwrap();
-    let results = Results::newest(&results::directory()).unwrap().unwrap_or(Results::empty());
+    let results = match table::source(&readme) {
+        Some(name) => Results::read(&results::directory().join(name)).unwrap(),
+        None => Results::empty(),
+    };
     let wanted = table::place(&readme, &results).unwrap();
     assert_eq!(
         readme, wanted,

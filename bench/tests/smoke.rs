@@ -30,7 +30,9 @@ fn workloads_count_what_they_wrote_and_read() {
     let bytes =
         |run: &Value| (run["driver"]["bytes_in"].as_u64(), run["driver"]["bytes_out"].as_u64());
     assert_eq!(bytes(&ingest), (Some(8 << 20), Some(0)));
-    assert_eq!(bytes(&replay), (Some(0), Some(8 << 20)));
+    // More than once in a second, and the last time in part.
+    let read = bytes(&replay).1.unwrap();
+    assert!(read > 8 << 20 && replay["driver"]["records"] == read / 1024, "{replay}");
     assert_eq!(bytes(&steady), (Some(2000 * 256), Some(2000 * 256)));
     assert_counted(&ingest["driver"]["ack_ms"], 8 << 10);
     assert_counted(&steady["driver"]["ack_ms"], 2000);
