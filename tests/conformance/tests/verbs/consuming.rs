@@ -173,9 +173,8 @@ fn members_with_a_count_give_up_partitions_with_what_they_read() {
         described.contains("PreparingRebalance")
     };
     wait_until("the second joins", SHORT, joins);
-    // Time for heartbeats to say so to the first.
-    std::thread::sleep(Duration::from_secs(1));
-    let (told, from_first) = std::sync::mpsc::channel();
+    // Read no faster than that heartbeats can tell the first of it before it is done.
+    let (told, from_first) = std::sync::mpsc::sync_channel(200);
     std::thread::spawn(move || {
         for line in held_up.lines().map_while(Result::ok) {
             let _ = told.send(line);
@@ -183,7 +182,7 @@ fn members_with_a_count_give_up_partitions_with_what_they_read() {
     });
     let mut of_second = 0;
     wait_until("all is read", SHORT, || {
-        let first: Vec<String> = from_first.try_iter().collect();
+        let first: Vec<String> = from_first.try_iter().take(200).collect();
         let second: Vec<String> = from_second.try_iter().collect();
         of_second += second.len();
         seen.extend(first.iter().chain(&second).filter_map(|line| number(line)));
@@ -209,8 +208,13 @@ fn a_signal_ends_what_nobody_reads_from() {
     let mut lines = output(&mut reader);
     let mut line = String::new();
     lines.read_line(&mut line).expect("a line");
-    // Time to fill the pipe; if it is not full yet the signal ends the command all the same.
-    std::thread::sleep(Duration::from_millis(500));
+    // It has filled the pipe when it writes no more.
+    let mut before = None;
+    wait_until("it is held up", SHORT, || {
+        let all = std::fs::read_to_string(format!("/proc/{}/io", reader.id())).expect("counters");
+        let now = all.lines().find(|line| line.starts_with("wchar")).map(str::to_owned);
+        std::mem::replace(&mut before, now.clone()) == now
+    });
     signal(&reader, "-TERM");
     assert_eq!(ended(reader).0, Some(143));
 }
