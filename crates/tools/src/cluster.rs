@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::{Admin, ApiError, Client, Error, Options};
@@ -120,11 +122,15 @@ fn unable(error: std::io::Error) -> Failure {
 }
 
 /// The signals that ask to stop.
-pub(crate) struct Signals(watch::Receiver<Option<u8>>);
+pub(crate) struct Signals {
+    seen: watch::Receiver<Option<u8>>,
+    /// Writes begun and ended: odd while one is under way.
+    writes: Arc<AtomicU64>,
+}
 
 impl Signals {
     /// Takes them over, for the runtime this is called in. After a second one nothing is waited
-    /// for.
+    /// for, nor after the first for a write that is stuck: see [`Self::writing`].
     ///
     /// # Errors
     /// The operating system's.
@@ -132,34 +138,58 @@ impl Signals {
         let failed = |error| Failure::new(format!("error: signals: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let (sender, receiver) = watch::channel(None);
+        let (sender, seen) = watch::channel(None);
+        let writes = Arc::new(AtomicU64::new(0));
+        let watched = writes.clone();
         tokio::spawn(async move {
-            for seen in 0.. {
+            let mut first = None;
+            let mut before = 0;
+            loop {
                 let code = tokio::select! {
                     _ = interrupt.recv() => INTERRUPTED,
                     _ = terminate.recv() => TERMINATED,
+                    () = tokio::time::sleep(STUCK), if first.is_some() => {
+                        let now = watched.load(Ordering::Relaxed);
+                        let is_stuck = now % 2 == 1 && now == before;
+                        before = now;
+                        if let (true, Some(code)) = (is_stuck, first) {
+                            std::process::exit(i32::from(code));
+                        }
+                        continue;
+                    }
                 };
-                if seen > 0 {
+                if first.is_some() {
                     std::process::exit(i32::from(code));
                 }
+                first = Some(code);
+                before = watched.load(Ordering::Relaxed);
                 let _ = sender.send(Some(code));
             }
         });
-        Ok(Self(receiver))
+        Ok(Self { seen, writes })
+    }
+
+    /// Writes where somebody may have stopped reading: if it takes a second after a signal, the
+    /// process ends.
+    pub fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let written = write();
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        written
     }
 
     /// The exit code, if one came.
     pub fn seen(&self) -> Option<u8> {
-        *self.0.borrow()
+        *self.seen.borrow()
     }
 
     /// Waits for one; its exit code.
     pub async fn any(&mut self) -> u8 {
         loop {
-            if let Some(code) = *self.0.borrow_and_update() {
+            if let Some(code) = *self.seen.borrow_and_update() {
                 return code;
             }
-            if self.0.changed().await.is_err() {
+            if self.seen.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
@@ -169,6 +199,8 @@ impl Signals {
 /// What a shell says of SIGINT and SIGTERM.
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
+/// How long a write may take after a signal.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// What `--command-config` and `--bootstrap-server` say.
 pub(crate) fn properties(parsed: &Parsed) -> Result<BTreeMap<String, String>, Failure> {

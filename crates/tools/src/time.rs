@@ -19,7 +19,9 @@ pub(crate) fn date_time(text: &str) -> Result<i64, String> {
         true => text.to_owned(),
         false => format!("{text}Z"),
     };
+    // What follows the zone is nothing to Java.
     parse(&with_zone)
+        .map(|(ms, _)| ms)
         .ok_or_else(|| format!("java.text.ParseException: Unparseable date: \"{with_zone}\""))
 }
 
@@ -37,7 +39,8 @@ pub(crate) fn instant(text: &str) -> Option<i64> {
     let millis = format!("{fraction:0<3}");
     let millis = millis.get(..3)?;
     let zone = if zone.is_empty() { "Z" } else { zone };
-    parse(&format!("{date}T{whole}{seconds}.{millis}{}", zone.to_ascii_uppercase()))
+    let text = format!("{date}T{whole}{seconds}.{millis}{}", zone.to_ascii_uppercase());
+    parse(&text).and_then(|(ms, rest)| rest.is_empty().then_some(ms))
 }
 
 /// Year, month, day, hour, minute, second and millisecond of a time in ms since 1970, in UTC.
@@ -56,7 +59,8 @@ pub(crate) fn fields(ms: i64) -> [i64; 7] {
     [year + era * 400, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60, millis]
 }
 
-fn parse(text: &str) -> Option<i64> {
+/// The time at the beginning of a text, and what follows it.
+fn parse(text: &str) -> Option<(i64, &str)> {
     let mut rest = text;
     let mut number = |end: &str| -> Option<i64> {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -74,17 +78,18 @@ fn parse(text: &str) -> Option<i64> {
         && minute < 60
         && second < 60
         && millis < 1000;
-    let zone = zone(rest)?;
+    let (zone, rest) = zone(rest)?;
     in_range.then(|| {
         let days = days_before(year, month) + day - 1;
-        (((days * 24 + hour) * 60 + minute - zone) * 60 + second) * 1000 + millis
+        let ms = (((days * 24 + hour) * 60 + minute - zone) * 60 + second) * 1000 + millis;
+        (ms, rest)
     })
 }
 
-/// Minutes east of Greenwich.
-fn zone(text: &str) -> Option<i64> {
+/// Minutes east of Greenwich, and what follows them.
+fn zone(text: &str) -> Option<(i64, &str)> {
     let (sign, digits) = match text.split_at_checked(1)? {
-        ("Z", _) => return Some(0),
+        ("Z", rest) => return Some((0, rest)),
         ("+", digits) => (1, digits),
         ("-", digits) => (-1, digits),
         _ => return None,
@@ -94,8 +99,11 @@ fn zone(text: &str) -> Option<i64> {
         pair.bytes().all(|digit| digit.is_ascii_digit()).then(|| pair.parse().ok())?
     };
     let hours = two(0)?;
-    let minutes = two(3).filter(|_| digits.get(2..3) == Some(":")).or(two(2)).unwrap_or(0);
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
+    let with_colon = two(3).filter(|_| digits.get(2..3) == Some(":")).map(|minutes| (minutes, 5));
+    let without = || two(2).map(|minutes| (minutes, 4));
+    let (minutes, end) = with_colon.or_else(without).unwrap_or((0, 2));
+    let rest = digits.get(end..)?;
+    (hours < 24 && minutes < 60).then_some((sign * (hours * 60 + minutes), rest))
 }
 
 fn is_leap(year: i64) -> bool {
@@ -186,6 +194,8 @@ mod tests {
         assert_eq!(date_time("2020-02-29T12:34:56.789+02:00"), Ok(1_582_972_496_789));
         assert_eq!(date_time("2020-02-29T12:34:56.789-0130"), Ok(1_582_985_096_789));
         assert_eq!(date_time("2020-02-29T12:34:56.789+02"), Ok(1_582_972_496_789));
+        assert_eq!(date_time("2020-02-29T12:34:56.789Z:more"), Ok(1_582_979_696_789));
+        assert_eq!(date_time("2020-02-29T12:34:56.789+02:x"), Ok(1_582_972_496_789));
         for bad in ["2021-02-29T00:00:00.000", "2020-01-01T00:00:00Z", "2020-01-01T24:00:00.000"] {
             assert!(date_time(bad).unwrap_err().contains("Unparseable date"), "{bad}");
         }
@@ -214,6 +224,9 @@ mod tests {
         assert_eq!(instant("2020-02-29T12:34+02:00"), Some(1_582_972_440_000));
         for bad in ["", "2020", "2020-02-30", "2020-02-29T", "2020-02-29T12", "2020-02-29T12:34."] {
             assert_eq!(instant(bad), None, "{bad}");
+        }
+        for zone in ["Zx", "Z:", "+02:", "+02:0", "+02:000", "+02000", "+0200Z"] {
+            assert_eq!(instant(&format!("2020-02-29T12:34{zone}")), None, "{zone}");
         }
     }
 

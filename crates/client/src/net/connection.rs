@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use messages::api_versions_response::ApiVersion;
 use messages::header::{request_header_version, response_header_version};
@@ -115,7 +115,8 @@ pub struct Answer {
 }
 
 impl Connection {
-    /// Connects and asks for the versions of every API.
+    /// Connects and asks for the versions of every API, both within `connect_timeout`: a server
+    /// that accepts and says nothing is as far away as one that does not accept.
     ///
     /// # Errors
     /// [`Error::Unreachable`], or what the broker answered.
@@ -127,6 +128,7 @@ impl Connection {
         response_bytes_max: usize,
     ) -> Result<Self> {
         let unreachable = |why: String| Error::Unreachable { address: address.to_owned(), why };
+        let began = Instant::now();
         let stream = match timeout(connect_timeout, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(unreachable(reason(&error))),
@@ -158,7 +160,14 @@ impl Connection {
             stop,
         };
         let mut connection = Self(Arc::new(handle));
-        let versions = connection.ask_versions(request_timeout).await?;
+        let left = connect_timeout.saturating_sub(began.elapsed());
+        let late = |after: Duration| unreachable(format!("no answer in {} ms", after.as_millis()));
+        let versions = match timeout(left, connection.ask_versions(request_timeout)).await {
+            Ok(Ok(versions)) => versions,
+            Ok(Err(Error::Timeout { after, .. })) => return Err(late(after)),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(late(connect_timeout)),
+        };
         let versions =
             versions.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
         if let Some(handle) = Arc::get_mut(&mut connection.0) {

@@ -1,13 +1,13 @@
 //! Brokers that don't keep to the protocol.
 
-use client::{Client, Options};
+use client::{Client, Error, Options};
 use messages::header::response_header_version;
 use messages::{ApiKey, ApiVersionsResponse, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wire::{Bytes, Writer};
 
-use crate::run;
+use crate::{Node, run};
 
 /// Answers the first request of every connection with `answer`, and says no more.
 async fn hostile(answer: Vec<u8>, then_close: bool) -> String {
@@ -53,7 +53,7 @@ fn answers_against_the_protocol_are_errors() {
             (frame(-1, &[]), false, "answer of -1 bytes"),
             (frame(3, &[0, 0, 0]), false, "answer of 3 bytes"),
             (frame(i32::MAX, &[]), false, "answer of 2147483647 bytes"),
-            (frame(90_000_000, &[]), false, "timed out after 300 ms: ApiVersions answer of"),
+            (frame(90_000_000, &[]), false, "(no answer in 300 ms)"),
             (frame(4, &[0, 0, 0, 9]), false, "answer to a request 9 that was not sent"),
             (frame(4, &[0, 0, 0, 0]), false, "protocol error: ApiVersions answer of"),
             (versions().to_vec(), false, "does not support Metadata"),
@@ -62,6 +62,31 @@ fn answers_against_the_protocol_are_errors() {
             assert!(error.contains(words), "{error}, expected {words}");
             assert!(!error.contains('\n'), "{error}");
         }
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_is_out_of_reach_and_another_is_tried() {
+    run(async {
+        // Never accepted from: the operating system completes the connections all the same.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = silent.local_addr().map(|address| (silent, address.to_string()));
+        let (_listener, silent) = silent.unwrap();
+        let options = |servers: String| {
+            let properties = [
+                ("bootstrap.servers", servers),
+                ("socket.connection.setup.timeout.ms", "300".to_owned()),
+            ];
+            let properties = properties.map(|(key, value)| (key.to_owned(), value)).into();
+            Options::from_properties(&properties).unwrap()
+        };
+        let error = Client::connect(options(silent.clone())).await.unwrap_err();
+        let why = "no answer in 300 ms".to_owned();
+        assert_eq!(error, Error::Unreachable { address: silent.clone(), why });
+        let node = Node::start().await;
+        let servers = format!("{silent},localhost:{}", node.port);
+        Client::connect(options(servers)).await.expect("the other server");
+        node.stop().await;
     });
 }
 

@@ -148,8 +148,13 @@ async fn offsets(
     found.collect()
 }
 
-/// A time in milliseconds since 1970.
+/// A time in milliseconds since 1970. Nothing is older than that: before it are the numbers by
+/// which ListOffsets means the start and the end.
 fn instant(text: &str) -> Result<i64, String> {
+    any_instant(text).map(|ms| ms.max(0))
+}
+
+fn any_instant(text: &str) -> Result<i64, String> {
     let wrong = || {
         format!(
             "@{text}: expected a date (2001-03-01), a date and time (2001-03-01T12:00:00Z), \
@@ -210,6 +215,9 @@ mod tests {
         assert_eq!(Place::read("@2001-03-01T01:00+01:00"), Ok(Place::Time(983_404_800_000)));
         assert_eq!(Place::read("@983404800"), Ok(Place::Time(983_404_800_000)));
         assert_eq!(Place::read("@983404800000"), Ok(Place::Time(983_404_800_000)));
+        for before_all in ["@1969-12-31", "@1969-12-31T23:59:59.999", "@-100000d"] {
+            assert_eq!(Place::read(before_all), Ok(Place::Time(0)), "{before_all}");
+        }
         for bad in ["", "begin", "+", "--1", "+-1", "1.5", "@", "@2001-02-30", "@-", "@-5", "@-5y"]
         {
             assert!(Place::read(bad).is_err(), "{bad}");
@@ -230,7 +238,16 @@ mod tests {
         let (from, to) = (Place::Time(983_404_800_000), Place::Time(983_408_400_000));
         assert_eq!(Range::read("@2001-03-01:@2001-03-01T01:00:00"), range(from, Some(to)));
         assert_eq!(Range::read("@2001-03-01T01:00:00Z"), range(to, None));
-        for bad in ["5:x", ":@", "1:2:3", "@2001-03-01T25:00"] {
+        for both in [
+            "@2001-03-01T00:00:00Z:@2001-03-01T01:00:00Z",
+            "@2001-03-01T00:00Z:@2001-03-01T01:00",
+            "@2001-03-01T02:00:00+02:@2001-03-01T03:00:00+02",
+            "@2001-03-01T02:30:00+02:30:@2001-03-01T03:30:00+0230",
+            "@2001-02-28T23:00:00-01:00:@2001-03-01T00:00:00-0100",
+        ] {
+            assert_eq!(Range::read(both), range(from, Some(to)), "{both}");
+        }
+        for bad in ["5:x", ":@", "1:2:3", "@2001-03-01T25:00", "@2001-03-01T01:00Zx"] {
             assert!(Range::read(bad).is_err(), "{bad}");
         }
     }

@@ -1,6 +1,8 @@
 //! Our own commands against a node: what they print, their exit codes, and that what was written is
 //! what is read. With `OTTLA_PEER=apache` against Apache Kafka's.
 
+mod consuming;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
