@@ -1,7 +1,7 @@
 //! Valid messages of every schema and version, made by walking the schemas with a generator and
 //! encoding the outcome with the project's own codec.
 
-use messages::json::from_json;
+use messages::json::{base64, from_json};
 use messages::schema::{ALL, Field, Kind, Message, Type};
 use serde_json::{Map, Value};
 use wire::{Bytes, Uuid};
@@ -90,18 +90,4 @@ fn element(random: &mut Random, message: &Message, version: i16, kind: Type) -> 
 
 fn text(random: &mut Random) -> String {
     random.pick(&["", "t", "topic-1", "__consumer_offsets", "été", "a b\n", "range"]).to_owned()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for index in 0..=chunk.len() {
-            text.push(DIGITS[(group >> (18 - 6 * index) & 63) as usize].into());
-        }
-        text.extend(std::iter::repeat_n('=', 3 - chunk.len()));
-    }
-    text
 }

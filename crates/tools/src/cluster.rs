@@ -227,14 +227,26 @@ pub(crate) fn read_properties(path: &str) -> Result<BTreeMap<String, String>, Fa
 ///
 /// # Errors
 /// A property that is none.
+pub(crate) fn told_options(
+    properties: &BTreeMap<String, String>,
+    io: &mut Io<'_>,
+) -> Result<Options, Error> {
+    let options = Options::from_properties(properties)?;
+    for warning in &options.warnings {
+        let _ = writeln!(io.err, "warning: {warning}");
+    }
+    Ok(options)
+}
+
+/// As [`told_options`], for who waits for an answer.
+///
+/// # Errors
+/// A property that is none.
 pub(crate) fn options(
     properties: &BTreeMap<String, String>,
     io: &mut Io<'_>,
 ) -> Result<Options, Error> {
-    let mut options = Options::from_properties(properties)?;
-    for warning in &options.warnings {
-        let _ = writeln!(io.err, "warning: {warning}");
-    }
+    let mut options = told_options(properties, io)?;
     if !properties.contains_key(SETUP_TIMEOUT) {
         // I1: a person waits.
         options.connect_timeout = options.connect_timeout.min(CONNECT_TIMEOUT);

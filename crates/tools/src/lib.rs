@@ -1,6 +1,6 @@
 //! Apache Kafka's command line tools, one file each: their flags, what they print on standard
 //! output, their exit codes. What goes to standard error is ours, in a line or few, never a stack
-//! trace.
+//! trace. Our own commands are in [`verbs`].
 //!
 //! Owns: the list of tools ([`TOOLS`]), by which `ottla NAME ...` and links of that name find them;
 //! what a tool is given ([`Io`]) and how it fails ([`Failure`]).

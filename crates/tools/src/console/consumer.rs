@@ -403,7 +403,7 @@ impl Reading<'_> {
     fn print(&mut self, records: Vec<ConsumerRecord>, io: &mut Io<'_>) -> Result<(), End> {
         let before = self.processed;
         let printed = self.print_all(&records, io);
-        let flushed = self.write(io).and_then(|()| Ok(io.out.flush()?));
+        let flushed = self.write(io).and_then(|()| Ok(self.signals.writing(|| io.out.flush())?));
         // Invariant I1.
         let count = match (&printed, &flushed) {
             (_, Err(_)) => 0,
@@ -438,7 +438,7 @@ impl Reading<'_> {
     }
 
     fn write(&mut self, io: &mut Io<'_>) -> Result<(), End> {
-        let written = io.out.write_all(&self.text);
+        let written = self.signals.writing(|| io.out.write_all(&self.text));
         self.text.clear();
         // One large record must not hold its memory for ever.
         self.text.shrink_to(2 * TEXT_BYTES);

@@ -64,10 +64,6 @@ fn is_true(properties: &Properties, key: &str) -> bool {
 
 /// Reads what a client goes by; what is passed over is told.
 fn options(properties: &Properties, io: &mut Io<'_>) -> Result<Options, Failure> {
-    let options = Options::from_properties(properties);
-    let options = options.map_err(|error| Failure::new(format!("error: {error}")))?;
-    for warning in &options.warnings {
-        let _ = writeln!(io.err, "warning: {warning}");
-    }
-    Ok(options)
+    let options = cluster::told_options(properties, io);
+    options.map_err(|error| Failure::new(format!("error: {error}")))
 }

@@ -12,7 +12,7 @@ use super::output::{Column, Output, column, escape};
 use super::range::{Bounds, Place, bounds};
 use super::{
     COMMAND_CONFIG, Call, DRY_RUN, NOT_FOUND, OUTPUT, PROPERTY, SERVER, Tally, Verb, YES,
-    did_you_mean, error_fields, failed, told, topic, usage,
+    did_you_mean, failed, told, topic, usage,
 };
 use crate::flags::{Spec, value};
 use crate::{Failure, Io, cluster};
@@ -504,26 +504,8 @@ fn delete(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
         }
         Ok(results)
     })??;
-    let mut tally = Tally::default();
-    let mut rows = Vec::new();
     let word = if dry { "would be deleted" } else { "deleted" };
-    for (name, result) in results {
-        match result {
-            Ok(()) => {
-                tally.done();
-                rows.push(json!({ "group": name, "result": word }));
-            }
-            Err(error) => {
-                tally.failed(call.io, &name, &error);
-                if call.output.is_json() {
-                    let error = error_fields(&error);
-                    rows.push(json!({ "group": name, "result": "failed", "error": error }));
-                }
-            }
-        }
-    }
-    if !rows.is_empty() || call.output.is_json() {
-        call.output.rows(call.io.out, CHANGED, &rows)?;
-    }
-    Ok(tally.code())
+    let results = results.into_iter();
+    let results = results.map(|(name, result)| (name, result.map(|()| (word, json!({})))));
+    call.report("group", CHANGED, results)
 }

@@ -24,12 +24,13 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use client::{Admin, ApiError, Client, Error, Options};
+use serde_json::{Value, json};
 use wire::ErrorCode;
 
 use crate::cluster;
 use crate::flags::{Flag, Parsed, Spec, value};
 use crate::{Failure, Io, finish};
-use output::{Output, escape};
+use output::{Column, Output, escape};
 
 /// A command.
 pub struct Verb {
@@ -232,6 +233,43 @@ impl Call<'_, '_> {
         }
     }
 
+    /// What became of each thing that was to be changed: a row of its `noun`, the word for it and
+    /// what else there is to say; errors on standard error, too.
+    fn report(
+        &mut self,
+        noun: &str,
+        columns: &[Column],
+        results: impl Iterator<Item = (String, Result<(&'static str, Value), ApiError>)>,
+    ) -> Result<u8, Failure> {
+        let mut tally = Tally::default();
+        let mut rows = Vec::new();
+        for (name, result) in results {
+            let mut row = json!({ noun: name });
+            let (word, fields) = match result {
+                Ok(done) => {
+                    tally.done();
+                    done
+                }
+                Err(error) => {
+                    tally.failed(self.io, &name, &error);
+                    if !self.output.is_json() {
+                        continue;
+                    }
+                    ("failed", json!({ "error": error_fields(&error) }))
+                }
+            };
+            if let (Some(row), Value::Object(fields)) = (row.as_object_mut(), fields) {
+                row.insert("result".into(), word.into());
+                row.extend(fields);
+            }
+            rows.push(row);
+        }
+        if !rows.is_empty() || self.output.is_json() {
+            self.output.rows(self.io.out, columns, &rows)?;
+        }
+        Ok(tally.code())
+    }
+
     /// Asks before something is destroyed: at a terminal, and elsewhere `--yes` has to be there.
     fn confirm(&mut self, what: &str) -> Result<(), Failure> {
         if self.parsed.has("yes") {
@@ -281,9 +319,9 @@ impl Tally {
 }
 
 /// The fields that an error has in `-o json`.
-fn error_fields(error: &ApiError) -> serde_json::Value {
+fn error_fields(error: &ApiError) -> Value {
     let name = error.code.name().unwrap_or("UNKNOWN_SERVER_ERROR");
-    serde_json::json!({ "code": name, "message": error.to_string() })
+    json!({ "code": name, "message": error.to_string() })
 }
 
 async fn answers(server: &str) -> bool {

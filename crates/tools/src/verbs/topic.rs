@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::output::{Column, column};
 use super::{
     COMMAND_CONFIG, Call, DRY_RUN, NOT_FOUND, OUTPUT, PROPERTY, SERVER, Tally, Verb, YES,
-    about_topic, error_fields, failed, told,
+    about_topic, failed, told,
 };
 use crate::flags::{Flag, Spec, switch, value};
 use crate::topic_filter::TopicFilter;
@@ -307,38 +307,7 @@ fn create(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
         }
         Err(error) => (name, Err(error)),
     });
-    report(call, results.collect())
-}
-
-type Changes = Vec<(String, Result<(&'static str, Value), ApiError>)>;
-
-/// One row for each topic, errors on standard error, too.
-fn report(call: &mut Call<'_, '_>, results: Changes) -> Result<u8, Failure> {
-    let mut tally = Tally::default();
-    let mut rows = Vec::new();
-    for (name, result) in results {
-        match result {
-            Ok((word, fields)) => {
-                tally.done();
-                let mut row = json!({ "topic": name, "result": word });
-                if let (Some(row), Value::Object(fields)) = (row.as_object_mut(), fields) {
-                    row.extend(fields);
-                }
-                rows.push(row);
-            }
-            Err(error) => {
-                tally.failed(call.io, &name, &error);
-                if call.output.is_json() {
-                    let error = error_fields(&error);
-                    rows.push(json!({ "topic": name, "result": "failed", "error": error }));
-                }
-            }
-        }
-    }
-    if !rows.is_empty() || call.output.is_json() {
-        call.output.rows(call.io.out, CHANGED, &rows)?;
-    }
-    Ok(tally.code())
+    call.report("topic", CHANGED, results)
 }
 
 fn alter(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
@@ -377,7 +346,7 @@ fn alter(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     let word = if dry { "would be altered" } else { "altered" };
     let results = results.into_iter();
     let results = results.map(|(name, result)| (name, result.map(|()| (word, json!({})))));
-    report(call, results.collect())
+    call.report("topic", CHANGED, results)
 }
 
 type Results = Vec<(String, Result<(), ApiError>)>;
@@ -421,7 +390,7 @@ fn delete(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     }
     let results = cluster::block_on(async {
         let admin = call.connect(&properties).await?;
-        let mut results: Changes = Vec::new();
+        let mut results = Vec::new();
         let found = admin.describe_topics(&names).await.map_err(failed)?;
         let mut there = Vec::new();
         for (name, topic) in found {
@@ -447,7 +416,7 @@ fn delete(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
         }
         Ok::<_, Failure>(results)
     })??;
-    report(call, results)
+    call.report("topic", CHANGED, results.into_iter())
 }
 
 /// The partitions of a topic that has to be there.
