@@ -450,6 +450,12 @@ impl Opening<'_> {
                 Ok(_) if planted::is(Bug::RecoveryCutsGoodBatch) && walker.is_at_end() => {
                     break Some((at, "planted".into()));
                 }
+                Ok(_)
+                    if planted::is(Bug::RecoveryLeftOut)
+                        && header.base_offset >= self.mode.recovery_point =>
+                {
+                    break Some((at, "planted".into()));
+                }
                 Ok(_) if header.base_offset < end => {
                     let why = format!("offset {} after {}", header.base_offset, end - 1);
                     break Some((at, why));

@@ -23,6 +23,8 @@ pub enum Bug {
     RecoveryCutsGoodBatch,
     /// Recovery believes every batch whose length fits.
     RecoveryTrustsChecksums,
+    /// There is no recovery: a log ends where its last checkpoint says.
+    RecoveryLeftOut,
     /// A new segment's name is never made durable.
     SegmentNameNotSynced,
     /// A rolled file counts as synced as far as it is written.
@@ -73,7 +75,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -82,6 +84,7 @@ impl Bug {
         Self::SnapshotForgetsOlder,
         Self::RecoveryCutsGoodBatch,
         Self::RecoveryTrustsChecksums,
+        Self::RecoveryLeftOut,
         Self::SegmentNameNotSynced,
         Self::RollForgetsSync,
         Self::IndexOneBatchTooFar,
@@ -122,7 +125,7 @@ pub const fn is(_bug: Bug) -> bool {
 #[cfg(feature = "planted")]
 #[inline(always)]
 pub fn is(bug: Bug) -> bool {
-    CHOSEN.get() == Some(bug)
+    CHOSEN.get().or_else(|| EVERYWHERE.get().copied()) == Some(bug)
 }
 
 /// Wakes one bug in this thread, or puts the one awake to sleep.
@@ -131,7 +134,22 @@ pub fn choose(bug: Option<Bug>) {
     CHOSEN.set(bug);
 }
 
+/// Wakes the bug of that name in every thread, for as long as the process lives: the node as a
+/// process of its own has more than one.
+///
+/// # Errors
+/// There is none of that name, or another was chosen before.
+#[cfg(feature = "planted")]
+pub fn choose_everywhere(name: &str) -> Result<(), String> {
+    let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    let bug = bug.ok_or_else(|| format!("no bug is called {name}"))?;
+    EVERYWHERE.set(bug).map_err(|_| "a bug was chosen before".to_owned())
+}
+
 #[cfg(feature = "planted")]
 thread_local! {
     static CHOSEN: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
+
+#[cfg(feature = "planted")]
+static EVERYWHERE: std::sync::OnceLock<Bug> = std::sync::OnceLock::new();

@@ -98,20 +98,41 @@ fn librdkafka_round_trip(test: &str, flags: &[&str]) {
 
 #[test]
 fn acknowledged_records_survive_kill_9() {
-    crash_rounds("kill -9", &[]);
+    crash_rounds("kill -9", &[], Node::start);
 }
 
 #[test]
 fn idempotent_records_survive_kill_9_once_and_in_order() {
-    crash_rounds("idempotent kill -9", &["--idempotent"]);
+    crash_rounds("idempotent kill -9", &["--idempotent"], Node::start);
+}
+
+/// The test above can fail: it does where there is no recovery, and says what was lost.
+#[cfg(feature = "planted")]
+#[test]
+fn without_recovery_kill_9_loses_records_and_is_found_out() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    let test = "kill -9 without recovery";
+    if harness::python(test).is_none() {
+        return;
+    }
+    for flags in [&[][..], &["--idempotent"]] {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            crash_rounds(test, flags, |directory| Node::planted(directory, "RecoveryLeftOut"));
+        }));
+        let panic = found.expect_err("records are lost, and nobody noticed");
+        let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+        let lost = said.contains("acknowledged records are lost")
+            || said.contains("another record than the acknowledged one");
+        assert!(lost, "found out by something else: {said}");
+    }
 }
 
 /// One producer throughout; each round kills the node amid its load and checks after its return.
-fn crash_rounds(test: &str, flags: &[&str]) {
+fn crash_rounds(test: &str, flags: &[&str], start: impl Fn(&Path) -> Node) {
     let Some(python) = harness::python(test) else { return };
     let rounds = std::env::var("OTTLA_ROUNDS").map_or(3, |text| text.parse().expect("a number"));
     let directory = directory();
-    let mut node = Node::start(directory.path());
+    let mut node = start(directory.path());
     let acks = directory.path().join("acks");
     let mut producer = Producer::start(&python, &node, &acks, flags);
     for round in 0..rounds {

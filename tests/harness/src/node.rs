@@ -30,6 +30,8 @@ enum Program {
     Configured,
     /// Apache Kafka 4.4.0 on the same configuration.
     Apache,
+    /// As `Bare`, but always ours, with the bug of that name awake.
+    Planted(&'static str),
 }
 
 impl Node {
@@ -65,6 +67,15 @@ impl Node {
     /// As [`Self::start`].
     pub fn apache(directory: &Path, port: u16) -> Self {
         Self::of(directory, port, Program::Apache, &[])
+    }
+
+    /// As [`Self::start`], with the bug of `ottla_log::planted` that is called so awake; of the
+    /// binary `ottla-planted`, which is built on its own.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn planted(directory: &Path, bug: &'static str) -> Self {
+        Self::of(directory, free_port(), Program::Planted(bug), &[])
     }
 
     fn of(directory: &Path, port: u16, program: Program, arguments: &[&str]) -> Self {
@@ -194,8 +205,15 @@ impl Node {
                 command.arg(data).arg(port);
                 command
             }
-            Program::Bare => {
-                let mut command = Command::new(binary());
+            Program::Bare | Program::Planted(_) => {
+                let mut command = match self.program {
+                    Program::Planted(bug) => {
+                        let mut command = Command::new(built("ottla-planted"));
+                        command.env("OTTLA_PLANTED", bug);
+                        command
+                    }
+                    _ => Command::new(binary()),
+                };
                 command.arg("--data").arg(data).arg("--port").arg(port).args(&self.arguments);
                 command.current_dir(&self.directory);
                 command
@@ -244,11 +262,19 @@ impl Drop for Node {
 /// # Panics
 /// If it was not built.
 pub fn binary() -> PathBuf {
+    built("ottla")
+}
+
+fn built(name: &str) -> PathBuf {
     let root = crate::root();
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or(root.join("target"), |target| root.join(target));
-    let binary = target.join("release/ottla");
-    assert!(binary.is_file(), "not built: run ./test, or cargo build --release -p ottla");
+    let binary = target.join("release").join(name);
+    let how = match name {
+        "ottla" => "cargo build --release -p ottla".to_owned(),
+        _ => format!("cargo build --release -p ottla --features planted --bin {name}"),
+    };
+    assert!(binary.is_file(), "not built: run ./test, or {how}");
     binary
 }
 
