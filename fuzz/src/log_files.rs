@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::{
-    Completion, Disk, FileIds, Log, LogConfig, Op, OpenMode, Submission, ValidateConfig, validate,
+    Completion, Disk, FileIds, Log, LogConfig, Op, OpenMode, Submission, ValidateConfig, inspect,
+    validate,
 };
 use wire::record::{BatchBuilder, BatchOptions, ProducerStamp};
 use wire::{Bytes, Uuid, crc32c};
@@ -60,7 +61,8 @@ fn written() -> Vec<(String, Vec<u8>)> {
             builder.push(i64::from(index * 10 + record), None, Some(&[index as u8; 20]), &[]);
         }
         let Ok(batch) = builder.build() else { continue };
-        if let Ok(batch) = validate(batch, &limits) {
+        let checked = inspect(batch, limits.decompressed_bytes_max);
+        if let Ok(batch) = checked.and_then(|batch| validate(batch, &limits)) {
             let _ = log.append_as_leader(0, batch, index / 5, &mut ids, &mut out);
         }
         settle(&disk, &mut log, &mut out);

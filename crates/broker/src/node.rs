@@ -11,8 +11,8 @@ use metadata::image::{METADATA_VERSION_MAX, METADATA_VERSION_MIN};
 use metadata::{Image, Record};
 use ottla_log::disk::{Completion, FileIds, Submission};
 use ottla_log::planted::{self, Bug};
-use ottla_log::{AppendError, AppendInfo};
-use wire::{Bytes, ErrorCode, Uuid};
+use ottla_log::{AppendError, AppendInfo, Inspected};
+use wire::{ErrorCode, Uuid};
 
 use crate::api::{fetch, init_producer_id};
 use crate::apply::Removals;
@@ -490,7 +490,7 @@ impl Node {
     pub fn append(
         &mut self,
         lane: Lane,
-        records: Bytes,
+        records: Inspected,
         acks: i16,
         zstd_allowed: bool,
         now: Now,
@@ -504,7 +504,7 @@ impl Node {
     fn append_to(
         &mut self,
         lane: Lane,
-        records: Bytes,
+        records: Inspected,
         acks: i16,
         zstd_allowed: bool,
         now: Now,

@@ -101,14 +101,25 @@ impl Validated {
     }
 }
 
-/// Checks what a client sent for one partition; exactly one batch passes.
+/// What a client sent for one partition, as [`inspect`] found it: [`validate`] looks at no payload
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    first: Option<Result<(BatchHeader, Bytes), BatchError>>,
+    /// Something follows the first batch and is not just cut off.
+    more: bool,
+    /// Of the first batch.
+    checksum: Result<(), BatchError>,
+}
+
+/// Checks what a client sent for one partition against the rules of its topic; exactly one batch
+/// passes.
 ///
 /// # Errors
 /// The rule that was broken.
-pub fn validate(records: Bytes, config: &ValidateConfig) -> Result<Validated, AppendError> {
+pub fn validate(inspected: Inspected, config: &ValidateConfig) -> Result<Validated, AppendError> {
     let invalid = |what: &str| AppendError::InvalidRecord(what.into());
-    let mut batches = Batches::new(records);
-    let (header, batch) = match batches.next() {
+    let (header, batch) = match inspected.first {
         Some(Ok(found)) => found,
         // Apache Kafka's iterator sees no batch where one is cut off.
         None | Some(Err(BatchError::Truncated { .. })) => {
@@ -116,8 +127,7 @@ pub fn validate(records: Bytes, config: &ValidateConfig) -> Result<Validated, Ap
         }
         Some(Err(error)) => return Err(refuse(error)),
     };
-    // A partial batch behind the first is cut off in silence, a whole one is refused.
-    if !matches!(batches.next(), None | Some(Err(BatchError::Truncated { .. }))) {
+    if inspected.more {
         return Err(invalid("produce requests must have exactly one record batch"));
     }
     let codec = header.compression().ok_or_else(|| {
@@ -132,7 +142,7 @@ pub fn validate(records: Bytes, config: &ValidateConfig) -> Result<Validated, Ap
         return Err(invalid("base offset of a produced batch must be 0"));
     }
     check_size(batch.len(), config)?;
-    batch::verify_crc(&batch).map_err(refuse)?;
+    inspected.checksum.map_err(refuse)?;
     check_header(&header, config)?;
     if config.compact {
         check_keys(&batch, config)?;
@@ -140,21 +150,28 @@ pub fn validate(records: Bytes, config: &ValidateConfig) -> Result<Validated, Ap
     finish(header, batch, codec, config)
 }
 
-/// Opens what a client sent and walks its records: the part of the check that needs no topic and
-/// costs the most, for the connection's own thread. Bytes that are no batch pass, [`validate`]
-/// refuses them.
+/// Opens what a client sent, computes its checksum and walks its records: the part of the check
+/// that needs no topic and costs the most, for the connection's own thread. Bytes that are no batch
+/// pass, [`validate`] refuses them.
 ///
 /// # Errors
 /// Records that are not what their batch says.
-pub fn inspect(records: &Bytes, decompressed_bytes_max: usize) -> Result<(), AppendError> {
-    let Some(Ok((_, batch))) = Batches::new(records.clone()).next() else { return Ok(()) };
-    if batch::verify_crc(&batch).is_err() {
-        return Ok(());
+pub fn inspect(records: Bytes, decompressed_bytes_max: usize) -> Result<Inspected, AppendError> {
+    let mut batches = Batches::new(records);
+    let first = batches.next();
+    // A partial batch behind the first is cut off in silence, a whole one is refused.
+    let more = !matches!(batches.next(), None | Some(Err(BatchError::Truncated { .. })));
+    let mut checksum = Ok(());
+    if let Some(Ok((_, batch))) = &first {
+        checksum = batch::verify_crc(batch);
+        if checksum.is_ok() {
+            match check_records(batch, decompressed_bytes_max) {
+                Ok(()) | Err(RecordError::UnknownCodec(_)) => {}
+                Err(error) => return Err(AppendError::InvalidRecord(error.to_string())),
+            }
+        }
     }
-    match check_records(&batch, decompressed_bytes_max) {
-        Ok(()) | Err(RecordError::UnknownCodec(_)) => Ok(()),
-        Err(error) => Err(AppendError::InvalidRecord(error.to_string())),
-    }
+    Ok(Inspected { first, more, checksum })
 }
 
 fn check_size(size: usize, config: &ValidateConfig) -> Result<(), AppendError> {

@@ -138,8 +138,8 @@ pub fn validate(input: &Input) -> Result<(), String> {
     // The codec's state and a second copy of the payload come with another codec.
     let limit = decoder_limit(input.bytes.len()) + 64 * OPENED_BYTES_MAX;
     let both = bounded("validate", limit, || {
-        let inspected = ottla_log::inspect(&input.bytes, OPENED_BYTES_MAX);
-        ottla_log::validate(input.bytes.clone(), &config).ok().filter(|_| inspected.is_ok())
+        let inspected = ottla_log::inspect(input.bytes.clone(), OPENED_BYTES_MAX).ok()?;
+        ottla_log::validate(inspected, &config).ok()
     })?;
     let Some(validated) = both else { return Ok(()) };
     let Some(Ok((_, batch))) = Batches::new(input.bytes.clone()).next() else {

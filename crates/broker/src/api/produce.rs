@@ -8,7 +8,7 @@
 use messages::produce_request::PartitionProduceData;
 use messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use messages::{ApiKey, ProduceRequest, ProduceResponse};
-use ottla_log::AppendError;
+use ottla_log::{AppendError, Inspected};
 use wire::ErrorCode;
 
 use crate::api::Api;
@@ -23,25 +23,24 @@ pub const API: Api = Api {
     versions: (3, 13),
     advertised_from: 0,
     prepare: |reader, version| {
-        let request = ProduceRequest::decode(reader, version)?;
-        let verdicts = inspect(&request);
+        let mut request = ProduceRequest::decode(reader, version)?;
+        let verdicts = inspect(&mut request);
         Ok(Box::new(move |node, call, now, out| {
             handle(node, call, request, verdicts, now, out);
         }))
     },
 };
 
-/// What is wrong with the records of each partition, in the order of the request.
-type Verdicts = std::vec::IntoIter<Result<(), AppendError>>;
+/// The records of each partition, or what is wrong with them, in the order of the request.
+type Verdicts = std::vec::IntoIter<Result<Inspected, AppendError>>;
 
 /// Opens and walks all records: on the connection's thread, because it is what costs most and
 /// needs nothing of the node.
-fn inspect(request: &ProduceRequest) -> Verdicts {
-    let verdict = |data: &PartitionProduceData| match &data.records {
-        Some(records) => ottla_log::inspect(records, OPENED_MAX),
-        None => Ok(()),
+fn inspect(request: &mut ProduceRequest) -> Verdicts {
+    let verdict = |data: &mut PartitionProduceData| {
+        ottla_log::inspect(data.records.take().unwrap_or_default(), OPENED_MAX)
     };
-    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let partitions = request.topic_data.iter_mut().flat_map(|topic| &mut topic.partition_data);
     partitions.map(verdict).collect::<Vec<_>>().into_iter()
 }
 
@@ -68,9 +67,8 @@ fn handle(
             topic_id: topic.topic_id,
             ..Default::default()
         };
-        for data in topic.partition_data {
+        for (data, verdict) in topic.partition_data.into_iter().zip(verdicts.by_ref()) {
             let mut answer = PartitionProduceResponse { index: data.index, ..blank() };
-            let verdict = verdicts.next().unwrap_or(Ok(()));
             let place = (response.responses.len(), answers.partition_responses.len());
             let outcome = match &name {
                 None => Err(Refused(ErrorCode::UNKNOWN_TOPIC_ID, None)),
@@ -78,8 +76,13 @@ fn handle(
                     // No transaction can be open; a final error stops the producer at once.
                     Err(Refused(ErrorCode::INVALID_TXN_STATE, None))
                 }
-                Some(_) if let Err(error) = &verdict => Err(Refused(ErrorCode(error.code()), None)),
-                Some(name) => append(node, name, data, acks, call.version >= 7, now, out),
+                Some(name) => match verdict {
+                    Ok(records) => {
+                        let partition = (name.as_str(), data.index);
+                        append(node, partition, records, acks, call.version >= 7, now, out)
+                    }
+                    Err(error) => Err(Refused(ErrorCode(error.code()), None)),
+                },
             };
             match outcome {
                 Ok(Appended { lane, wait_for, first_offset, append_time_ms, log_start }) => {
@@ -149,8 +152,8 @@ struct Appended {
 
 fn append(
     node: &mut Node,
-    topic: &str,
-    data: PartitionProduceData,
+    (topic, index): (&str, i32),
+    records: Inspected,
     acks: i16,
     zstd_allowed: bool,
     now: Now,
@@ -160,11 +163,10 @@ fn append(
         return Err(Refused(ErrorCode::INVALID_REQUIRED_ACKS, None));
     }
     let lane =
-        node.lane(topic, data.index).ok_or(Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
+        node.lane(topic, index).ok_or(Refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
     if is_internal(topic) {
         return Err(Refused(ErrorCode::INVALID_TOPIC_EXCEPTION, None));
     }
-    let records = data.records.unwrap_or_default();
     node.append(lane, records, acks, zstd_allowed, now, out)
         .map(|(info, wait_for)| Appended {
             lane,

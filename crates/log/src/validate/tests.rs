@@ -22,8 +22,12 @@ fn plain() -> Bytes {
     built(BatchOptions { leader_epoch: -1, ..Default::default() }, &[Some(b"k"), Some(b"k")])
 }
 
+fn both(records: Bytes, config: &ValidateConfig) -> Result<Validated, AppendError> {
+    validate(inspect(records, config.decompressed_bytes_max)?, config)
+}
+
 fn code(records: Bytes, config: &ValidateConfig) -> i16 {
-    validate(records, config).map_or_else(|error| error.code(), |_| 0)
+    both(records, config).map_or_else(|error| error.code(), |_| 0)
 }
 
 /// The batch with its header changed and sealed again.
@@ -37,7 +41,7 @@ fn changed(batch: &Bytes, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
 #[test]
 fn a_good_batch_passes_without_a_copy_of_its_payload() {
     let batch = plain();
-    let validated = validate(batch.clone(), &config()).unwrap();
+    let validated = both(batch.clone(), &config()).unwrap();
     let header = BatchHeader { base_offset: 9, leader_epoch: 4, ..*validated.header() };
     let parts = validated.parts(&header);
     assert_eq!(parts[1].as_ptr(), batch[PREFIX_BYTES..].as_ptr());
@@ -109,7 +113,7 @@ fn the_topics_codec_and_clock_are_applied_and_the_checksum_follows() {
     };
     for compression in [Compression::None, Compression::Gzip, Compression::Lz4] {
         let batch = built(BatchOptions { compression, ..Default::default() }, &[None, None]);
-        let validated = validate(batch, &wanted).unwrap();
+        let validated = both(batch, &wanted).unwrap();
         assert_eq!(validated.log_append_time_ms(), Some(NOW));
         let header = BatchHeader { base_offset: 70, leader_epoch: 2, ..*validated.header() };
         let stored = Bytes::from(validated.parts(&header).concat());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::{
     AppendError, AppendInfo, Completion, Disk, FileIds, Log, LogConfig, Op, OpenMode, Progress,
-    RecoveryReport, StorageError, Submission, ValidateConfig, Validated, validate,
+    RecoveryReport, StorageError, Submission, ValidateConfig, Validated, inspect, validate,
 };
 use wire::batch::TimestampType;
 use wire::record::{BatchBuilder, BatchOptions, ProducerStamp};
@@ -63,7 +63,7 @@ pub fn checked(records: Bytes) -> Validated {
         timestamp_after_max_ms: i64::MAX,
         ..ValidateConfig::default()
     };
-    validate(records, &config).unwrap()
+    validate(inspect(records, config.decompressed_bytes_max).unwrap(), &config).unwrap()
 }
 
 pub struct Rig {
