@@ -607,7 +607,7 @@ fn primitive_write(kind: &str, place: &str, flexible: &str, label: &str, by_ref:
     let shared = if by_ref { place.to_owned() } else { format!("&{place}") };
     match kind {
         "string" => format!("w.string({flexible}, {shared}, \"{label}\")?;"),
-        "bytes" | "records" => format!("w.bytes({flexible}, {shared});"),
+        "bytes" | "records" => format!("w.{kind}({flexible}, {shared});"),
         other => {
             let value = if by_ref { format!("*{place}") } else { place.to_owned() };
             format!("w.{}({value});", short(other))

@@ -32,4 +32,4 @@ pub mod upkeep;
 
 pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 pub use node::{Listener, LogDir, Node, NodeConfig};
-pub use reply::Reply;
+pub use reply::{Outline, Reply};

@@ -1,15 +1,17 @@
 //! Answers on their way to a connection.
 //!
 //! The node decides what an answer says; the connection's own thread encodes it and, for answers
-//! that hold data of a log, reads that data. So no file is read inside a step.
+//! that hold data of a log, finds that data. So no file is read inside a step. Records of a Fetch
+//! are not even read for the answer: it is an outline with gaps, which are filled from files while
+//! it is sent.
 
 use messages::fetch_response::FetchResponse;
 use messages::header::response_header_version;
 use messages::list_offsets_response::ListOffsetsResponse;
 use messages::{Message, ResponseHeader};
 use ottla_log::disk::Disk;
-use ottla_log::{ReadPlan, TimePlan};
-use wire::{EncodeError, ErrorCode, Frame, Writer};
+use ottla_log::{Extract, Found, ReadError, ReadPlan, TimePlan, TimestampedOffset};
+use wire::{Bytes, EncodeError, ErrorCode, Frame, Writer};
 
 use crate::event::Call;
 
@@ -63,74 +65,156 @@ impl<M: Message + Send> Encode for M {
 /// A fetch response and where its records are.
 #[derive(Debug)]
 pub struct FetchReply {
-    /// Everything but the records.
-    pub response: FetchResponse,
+    response: FetchResponse,
     /// What to read, in the order of the response: topic, partition, plan.
-    pub plans: Vec<(usize, usize, ReadPlan)>,
-    /// At most so many bytes of records, unless the first batch alone is larger.
-    pub max_bytes: usize,
+    plans: Vec<(usize, usize, ReadPlan)>,
+    /// Bytes of records there is room for still.
+    room: usize,
+    /// What the first plans found; `None` if it can't be read.
+    found: Vec<Option<Found>>,
 }
 
 /// A list-offsets response and what is still to be looked up.
 #[derive(Debug)]
 pub struct OffsetsReply {
-    /// Everything that was known at once.
-    pub response: ListOffsetsResponse,
-    /// Topic, partition, look-up, and the most bytes a batch may have when opened.
-    pub plans: Vec<(usize, usize, TimePlan, usize)>,
+    response: ListOffsetsResponse,
+    plans: Vec<OffsetPlan>,
+    /// What the first plans found, as `FetchReply::found`.
+    found: Vec<Option<Option<TimestampedOffset>>>,
 }
 
+/// One timestamp to be looked up.
+#[derive(Debug)]
+pub struct OffsetPlan {
+    /// Where in the response: topic, partition.
+    pub place: (usize, usize),
+    /// How.
+    pub plan: TimePlan,
+    /// The most bytes a batch may have when opened.
+    pub opened_max: usize,
+}
+
+/// A frame to send, with gaps that are filled from files.
+#[derive(Debug)]
+pub struct Outline {
+    /// The frame, size prefix included.
+    pub frame: Frame,
+    /// What belongs into its gaps, in order.
+    pub extracts: Vec<Extract>,
+}
+
+impl Outline {
+    /// The frame with its gaps filled.
+    ///
+    /// # Errors
+    /// A file is gone, or can't be read.
+    pub fn read(mut self, disk: &dyn Disk) -> Result<Frame, ReadError> {
+        let content: Result<Vec<_>, _> =
+            self.extracts.iter().map(|extract| extract.read(disk)).collect();
+        self.frame.fill(content?);
+        Ok(self.frame)
+    }
+}
+
+/// The disk that was asked doesn't wait, and would have to: ask one that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotCached;
+
 impl Reply {
-    /// The frame to send, size prefix included; `None` if nothing is sent.
+    /// Finds out where the answer's data is, reading indexes and heads of batches; of records only
+    /// those in which it has to be seen how far they may be read. To be called before
+    /// [`Self::outline`], again if it fails.
+    ///
+    /// # Errors
+    /// See [`NotCached`]; what was found is kept.
+    pub fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
+        match &mut self.body {
+            Body::Message(_) | Body::Nothing => Ok(()),
+            Body::Fetch(fetch) => fetch.find(disk),
+            Body::Offsets(offsets) => offsets.find(disk),
+        }
+    }
+
+    /// The frame to send; `None` if nothing is sent.
     ///
     /// # Errors
     /// A field that the version can't carry is set: a mistake of ours, after which the connection
     /// is closed.
-    pub fn encode(self, disk: &dyn Disk) -> Result<Option<Frame>, EncodeError> {
+    pub fn outline(self) -> Result<Option<Outline>, EncodeError> {
         let mut writer = Writer::with_capacity(256);
         writer.i32(0);
         let header =
             ResponseHeader { correlation_id: self.call.correlation_id, ..Default::default() };
         let version = self.call.version;
         header.encode(&mut writer, response_header_version(self.call.api, version))?;
+        let mut extracts = Vec::new();
         match self.body {
             Body::Message(message) => message.encode(&mut writer, version)?,
-            Body::Fetch(fetch) => fetch.read(disk).encode(&mut writer, version)?,
-            Body::Offsets(offsets) => {
-                offsets.look_up(disk, version).encode(&mut writer, version)?
+            Body::Fetch(fetch) => {
+                fetch.response(&mut writer, &mut extracts).encode(&mut writer, version)?;
             }
+            Body::Offsets(offsets) => offsets.response(version).encode(&mut writer, version)?,
             Body::Nothing => return Ok(None),
         }
         writer.patch_size();
-        Ok(Some(writer.finish()))
+        Ok(Some(Outline { frame: writer.finish(), extracts }))
     }
 }
 
 impl FetchReply {
-    fn read(self, disk: &dyn Disk) -> FetchResponse {
-        let mut response = self.response;
-        let mut room = self.max_bytes;
-        let mut nothing_yet = true;
-        for (topic, partition, plan) in self.plans {
-            let Some(place) = response
-                .responses
-                .get_mut(topic)
-                .and_then(|topic| topic.partitions.get_mut(partition))
-            else {
-                continue;
-            };
-            if room == 0 && !nothing_yet {
-                continue;
-            }
+    /// A response but for the records, which are where `plans` say: topic, partition, plan, in the
+    /// order of the response. At most `max_bytes` of them are sent, unless the first batch alone is
+    /// larger.
+    pub fn new(
+        response: FetchResponse,
+        plans: Vec<(usize, usize, ReadPlan)>,
+        max_bytes: usize,
+    ) -> Self {
+        Self { response, plans, room: max_bytes, found: Vec::new() }
+    }
+
+    fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
+        while let Some((_, _, plan)) = self.plans.get(self.found.len()) {
             // The first batch is sent whole whatever its size, or a consumer with a small limit
             // could never pass it (KIP-74).
-            match plan.limited_to(room).execute(disk, nothing_yet) {
-                Ok(bytes) => {
-                    nothing_yet &= bytes.is_empty();
-                    room = room.saturating_sub(bytes.len());
-                    place.records = Some(bytes);
+            let first = self.found.iter().flatten().all(Found::is_empty);
+            let found = match plan.clone().limited_to(self.room) {
+                _ if self.room == 0 && !first => Some(Found::Read(Bytes::new())),
+                plan => match plan.find(disk, first) {
+                    Ok(found) => Some(found),
+                    Err(ReadError::NotCached) => return Err(NotCached),
+                    Err(_) => None,
+                },
+            };
+            self.room = self.room.saturating_sub(found.as_ref().map_or(0, Found::len));
+            self.found.push(found);
+        }
+        Ok(())
+    }
+
+    /// The response; for records in files the writer leaves gaps.
+    fn response(self, writer: &mut Writer, extracts: &mut Vec<Extract>) -> FetchResponse {
+        let mut response = self.response;
+        let mut found = self.plans.iter().zip(self.found).peekable();
+        for (topic_at, topic) in response.responses.iter_mut().enumerate() {
+            for (at, place) in topic.partitions.iter_mut().enumerate() {
+                let here = |(topic, partition, _): &(usize, usize, _)| (*topic, *partition);
+                let found = found.next_if(|(plan, _)| here(plan) == (topic_at, at));
+                let mut gap = 0;
+                match found.map(|(_, found)| found) {
+                    None => {}
+                    Some(Some(Found::There(extract))) => {
+                        gap = extract.len;
+                        extracts.push(extract);
+                        place.records = Some(Bytes::new());
+                    }
+                    Some(Some(Found::Read(bytes))) => place.records = Some(bytes),
+                    Some(None) => place.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0,
                 }
-                Err(_) => place.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0,
+                // A field that is null does not ask for its gap.
+                if place.records.is_some() {
+                    writer.leave_gaps([gap]);
+                }
             }
         }
         response
@@ -138,18 +222,34 @@ impl FetchReply {
 }
 
 impl OffsetsReply {
-    fn look_up(self, disk: &dyn Disk, version: i16) -> ListOffsetsResponse {
+    /// A response but for the timestamps that are still to be looked up.
+    pub fn new(response: ListOffsetsResponse, plans: Vec<OffsetPlan>) -> Self {
+        Self { response, plans, found: Vec::new() }
+    }
+
+    fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
+        while let Some(OffsetPlan { plan, opened_max, .. }) = self.plans.get(self.found.len()) {
+            let found = match plan.execute(disk, *opened_max) {
+                Ok(found) => Some(found),
+                Err(ReadError::NotCached) => return Err(NotCached),
+                Err(_) => None,
+            };
+            self.found.push(found);
+        }
+        Ok(())
+    }
+
+    fn response(self, version: i16) -> ListOffsetsResponse {
         let mut response = self.response;
-        for (topic, partition, plan, opened_max) in self.plans {
-            let Some(place) = response
-                .topics
-                .get_mut(topic)
-                .and_then(|topic| topic.partitions.get_mut(partition))
-            else {
+        for (OffsetPlan { place: (topic, partition), .. }, found) in
+            self.plans.iter().zip(self.found)
+        {
+            let topic = response.topics.get_mut(*topic);
+            let Some(place) = topic.and_then(|topic| topic.partitions.get_mut(*partition)) else {
                 continue;
             };
-            match plan.execute(disk, opened_max) {
-                Ok(Some(found)) => {
+            match found {
+                Some(Some(found)) => {
                     place.offset = found.offset;
                     place.timestamp = found.timestamp;
                     if version >= 4 {
@@ -157,8 +257,8 @@ impl OffsetsReply {
                     }
                 }
                 // No record that young: offset and timestamp stay at -1.
-                Ok(None) => {}
-                Err(_) => place.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0,
+                Some(None) => {}
+                None => place.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0,
             }
         }
         response

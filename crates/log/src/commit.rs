@@ -15,6 +15,10 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::disk::{Completion, FileId, Op, StorageError, Submission, Token};
 use crate::planted::{self, Bug};
 
+/// Places in [`Commit::edges`].
+const WRITTEN: usize = 0;
+const SYNCED: usize = 1;
+
 /// The state of a log's way to the disk.
 #[derive(Debug)]
 pub(crate) struct Commit {
@@ -26,6 +30,8 @@ pub(crate) struct Commit {
     writes: VecDeque<WriteMark>,
     /// Files with unsynced bytes, by rising offset; the last is the active one.
     files: VecDeque<Dirty>,
+    /// Where what is written ends, and what the last sync covered, if that is known.
+    edges: [Option<Edge>; 2],
     written: i64,
     /// As far as files are synced without gap; `flushed` is this, held back by barriers.
     synced: i64,
@@ -57,11 +63,19 @@ enum Step {
     Fence(Vec<Token>),
 }
 
+/// The byte at which an offset begins, or will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Edge {
+    offset: i64,
+    file: FileId,
+    at: u64,
+}
+
 #[derive(Debug)]
 struct WriteMark {
     token: Token,
-    file: FileId,
-    end: i64,
+    /// Where it ends.
+    edge: Edge,
     done: bool,
 }
 
@@ -74,6 +88,8 @@ struct Dirty {
     synced: i64,
     /// What the sync in flight (or queued) covers.
     sync: Option<i64>,
+    /// Where what was written ended when that sync was submitted.
+    edge: Option<Edge>,
     /// Truncations in flight, then waiting for a sync.
     truncating: u32,
     touched: bool,
@@ -88,6 +104,7 @@ impl Commit {
             queue: VecDeque::new(),
             writes: VecDeque::new(),
             files: VecDeque::new(),
+            edges: [None; 2],
             written: end,
             synced: end,
             flushed: end,
@@ -103,6 +120,13 @@ impl Commit {
 
     pub fn flushed(&self) -> i64 {
         self.flushed
+    }
+
+    /// The byte of `file` at which `offset` begins, if that is where what is written or what is
+    /// flushed ends.
+    pub fn edge(&self, file: FileId, offset: i64) -> Option<u64> {
+        let mut known = self.edges.iter().flatten();
+        known.find(|edge| edge.file == file && edge.offset == offset).map(|edge| edge.at)
     }
 
     pub fn offline(&self) -> Option<&StorageError> {
@@ -185,8 +209,10 @@ impl Commit {
         if self.files.back().is_none_or(|last| last.file != file) {
             self.files.push_back(Dirty::new(file, self.synced));
         }
+        let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
+        let edge = Edge { offset: end, file, at: at + bytes as u64 };
         let token = self.submit(Op::Write { file, at, parts }, Pending::Write, out);
-        self.writes.push_back(WriteMark { token, file, end, done: false });
+        self.writes.push_back(WriteMark { token, edge, done: false });
     }
 
     /// Asks for everything appended so far to become durable.
@@ -209,10 +235,12 @@ impl Commit {
         for mark in [&mut self.written, &mut self.synced, &mut self.flushed, &mut self.flush_to] {
             *mark = end.min(*mark);
         }
+        self.edges = [None; 2];
         for dirty in &mut self.files {
             dirty.written = dirty.written.min(end);
             dirty.synced = dirty.synced.min(end);
             dirty.sync = dirty.sync.map(|covers| covers.min(end));
+            dirty.edge = None;
         }
         let Some((file, len)) = keep else { return };
         if self.files.back().is_none_or(|last| last.file != file) {
@@ -229,6 +257,7 @@ impl Commit {
     pub fn restart(&mut self, end: i64) {
         assert!(self.writes.is_empty(), "restart under a write in flight");
         self.files.clear();
+        self.edges = [None; 2];
         (self.written, self.synced, self.flushed, self.flush_to) = (end, end, end, end);
     }
 
@@ -272,9 +301,11 @@ impl Commit {
             mark.done = true;
         }
         while let Some(mark) = self.writes.pop_front_if(|mark| mark.done) {
-            self.written = mark.end;
-            if let Some(dirty) = self.files.iter_mut().find(|dirty| dirty.file == mark.file) {
-                dirty.written = mark.end;
+            let Edge { file, offset, .. } = mark.edge;
+            self.written = offset;
+            self.edges[WRITTEN] = Some(mark.edge);
+            if let Some(dirty) = self.files.iter_mut().find(|dirty| dirty.file == file) {
+                dirty.written = offset;
             }
         }
     }
@@ -284,6 +315,7 @@ impl Commit {
         let Some(dirty) = self.files.iter_mut().find(|dirty| dirty.file == file) else { return };
         if let Some(covered) = dirty.sync.take() {
             dirty.synced = dirty.synced.max(covered);
+            self.edges[SYNCED] = dirty.edge;
             if planted::is(Bug::SyncCoversLaterWrites) {
                 dirty.synced = dirty.written;
             }
@@ -322,6 +354,7 @@ impl Commit {
         let token = self.token();
         let Some(dirty) = self.files.iter_mut().find(|dirty| dirty.file == file) else { return };
         dirty.sync = Some(dirty.written);
+        dirty.edge = self.edges[WRITTEN];
         dirty.touched = false;
         self.pending.insert(token, Pending::Sync(file));
         out.push(Submission { token, op: Op::Sync { file } });
@@ -388,6 +421,7 @@ impl Dirty {
             written: from,
             synced: from,
             sync: None,
+            edge: None,
             truncating: 0,
             touched: false,
         }

@@ -38,5 +38,5 @@ pub use error::AppendError;
 pub use log::{Log, Progress};
 pub use open::{OpenMode, RecoveryReport, Truncated};
 pub use producers::Producers;
-pub use read::{OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
-pub use validate::{ValidateConfig, Validated, inspect, validate};
+pub use read::{Extract, Found, OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
+pub use validate::{Inspected, ValidateConfig, Validated, inspect, validate};

@@ -4,7 +4,8 @@
 //! needs only the disk, so fetches never wait for appends.
 //!
 //! Invariants:
-//! - I1: a read ends at a batch border, never beyond `upto` or what is written.
+//! - I1: a read never goes beyond `upto` or what is written. Where the limit of bytes cuts a batch,
+//!   that batch comes in part, as from Apache Kafka; the first one is always whole.
 //! - I2: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
 //!   are not reused.
 
@@ -37,6 +38,10 @@ pub enum ReadError {
     /// The segment was removed meanwhile: plan again.
     #[error("segment was removed")]
     Gone,
+    /// It would take waiting for the device, on a disk that doesn't: see
+    /// [`crate::disk::os::Cached`].
+    #[error("not in the page cache")]
+    NotCached,
     /// The disk failed, or holds damage.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -49,6 +54,8 @@ struct Extent {
     base: i64,
     file: FileId,
     size: u64,
+    /// The byte at which what may be read ends, if that is known without looking.
+    end: Option<u64>,
     /// A byte at or before the batch wanted; the disk index may know better.
     hint: u64,
     index: Option<DiskIndex>,
@@ -62,6 +69,41 @@ pub struct ReadPlan {
     upto: i64,
     /// The segment with the offset; the one after it, should compaction have emptied its end.
     extents: Vec<Extent>,
+}
+
+/// What a plan found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Records to be read from a file, by whoever sends them.
+    There(Extract),
+    /// Records, or none.
+    Read(Bytes),
+}
+
+/// A piece of a file that holds records, all of which may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extract {
+    /// The file.
+    pub file: FileId,
+    /// Its byte the piece begins at.
+    pub at: u64,
+    /// Bytes in it, at least one.
+    pub len: usize,
+}
+
+impl Found {
+    /// How many bytes of records there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::There(extract) => extract.len,
+            Self::Read(bytes) => bytes.len(),
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// How to find the first record at or after a timestamp.
@@ -108,7 +150,8 @@ impl Log {
             let from = after.saturating_sub(1);
             extents.extend(self.segments.iter().skip(from).take(2).map(|segment| {
                 let hint = segment.position_hint(offset);
-                self.extent(segment, hint)
+                let end = self.known_end(segment, upto);
+                Extent { end, ..self.extent(segment, hint) }
             }));
         }
         Ok(ReadPlan { offset, max_bytes, upto, extents })
@@ -130,6 +173,19 @@ impl Log {
         self.plan_offset_for_timestamp(largest.unwrap_or(i64::MAX), upto)
     }
 
+    /// Where in the segment the records below `upto` end, if no file has to be asked.
+    fn known_end(&self, segment: &Segment, upto: i64) -> Option<u64> {
+        let active = self.segments.last().is_some_and(|last| last.base == segment.base);
+        if upto == self.end() && self.written() == upto && active {
+            return Some(segment.size);
+        }
+        let after = self.segments.partition_point(|other| other.base <= segment.base);
+        match self.segments.get(after) {
+            Some(next) if next.base <= upto => Some(segment.size),
+            _ => self.commit.edge(segment.file, upto),
+        }
+    }
+
     fn extent(&self, segment: &Segment, hint: u64) -> Extent {
         let index = match segment.index {
             Index::Disk(index) => Some(index),
@@ -140,6 +196,7 @@ impl Log {
             base: segment.base,
             file: segment.file,
             size: segment.size,
+            end: None,
             hint,
             index,
         }
@@ -168,35 +225,77 @@ impl ReadPlan {
         usize::try_from(there).unwrap_or(usize::MAX).min(self.max_bytes)
     }
 
+    /// The file it reads first, if any.
+    pub fn file(&self) -> Option<FileId> {
+        self.extents.first().map(|extent| extent.file)
+    }
+
     /// True if nothing will be read.
     pub fn is_empty(&self) -> bool {
         self.extents.is_empty()
     }
 
-    /// Reads whole batches, the first being the one with the offset. If that one alone exceeds
-    /// the bytes allowed it comes all the same if `min_one_batch`, else nothing does.
+    /// Finds the batch with the offset, and what follows it as far as that may be read. If that one
+    /// batch alone exceeds the bytes allowed it comes all the same if `min_one_batch`, else nothing
+    /// does.
     ///
     /// # Errors
     /// The segment is gone, the disk failed, or what is there is no batch.
-    pub fn execute(&self, disk: &dyn Disk, min_one_batch: bool) -> Result<Bytes, ReadError> {
+    pub fn find(&self, disk: &dyn Disk, min_one_batch: bool) -> Result<Found, ReadError> {
         for extent in &self.extents {
             let Some((at, header)) = extent.find(disk, self.offset)? else { continue };
             if header.last_offset() >= self.upto {
-                return Ok(Bytes::new());
+                break;
             }
             let first = header.size_in_bytes();
             if first > self.max_bytes && !min_one_batch {
-                return Ok(Bytes::new());
+                break;
             }
-            let wanted = self.max_bytes.max(first).min((extent.size - at) as usize);
-            let bytes = extent.read(disk, at, wanted)?;
+            let wanted = self.max_bytes.max(first);
+            if let Some(end) = extent.end {
+                let there = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+                if there < first {
+                    return Err(extent.damaged(at, "a batch longer than its file").into());
+                }
+                let len = wanted.min(there);
+                return Ok(Found::There(Extract { file: extent.file, at, len }));
+            }
+            // Where records may be read to is seen in them.
+            let bytes = extent.read(disk, at, wanted.min((extent.size - at) as usize))?;
             let whole = whole_batches(&bytes, self.upto);
             if whole == 0 {
                 return Err(extent.damaged(at, "a batch vanished while it was read").into());
             }
-            return Ok(bytes.slice(..whole));
+            return Ok(Found::Read(bytes.slice(..whole)));
         }
-        Ok(Bytes::new())
+        Ok(Found::Read(Bytes::new()))
+    }
+
+    /// What [`Self::find`] finds, read, without a batch that comes in part.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn execute(&self, disk: &dyn Disk, min_one_batch: bool) -> Result<Bytes, ReadError> {
+        match self.find(disk, min_one_batch)? {
+            Found::There(extract) => {
+                let bytes = extract.read(disk)?;
+                let whole = whole_batches(&bytes, self.upto);
+                Ok(bytes.slice(..whole))
+            }
+            Found::Read(bytes) => Ok(bytes),
+        }
+    }
+}
+
+impl Extract {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The file is gone, the disk failed, or bytes are missing.
+    pub fn read(&self, disk: &dyn Disk) -> Result<Bytes, ReadError> {
+        let bytes = disk.read_at(self.file, self.at, self.len).map_err(gone)?;
+        // Shorter only if it was cut meanwhile, which no log does to what may be read.
+        if bytes.len() == self.len { Ok(bytes) } else { Err(ReadError::Gone) }
     }
 }
 
@@ -340,5 +439,9 @@ fn last_entry<const N: usize>(
 }
 
 fn gone(error: StorageError) -> ReadError {
-    if error.is_not_found() { ReadError::Gone } else { ReadError::Storage(error) }
+    match error.kind {
+        std::io::ErrorKind::NotFound => ReadError::Gone,
+        std::io::ErrorKind::WouldBlock => ReadError::NotCached,
+        _ => ReadError::Storage(error),
+    }
 }

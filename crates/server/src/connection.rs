@@ -1,33 +1,32 @@
-//! One connection: a reader that turns bytes into requests, a writer that turns answers into
+//! One connection: a reader that turns bytes into requests, and a [`Line`] that turns answers into
 //! bytes.
 //!
 //! The reader stops taking bytes when the connection has too many requests under way or all
-//! connections together hold too much; the writer puts answers back into the order of requests.
+//! connections together hold too much.
 //!
 //! Invariants:
 //! - I1: what was asked before a connection has to be closed is answered first, within
 //!   `LAST_WORDS`.
 //! - I2: however a connection ends, by a panic too, it is counted and known no more.
 
-use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{ConnId, Event, ListenerId, Node, Reply};
+use broker::{ConnId, Event, ListenerId, Node};
 use bytes::{Bytes, BytesMut};
 use messages::ApiKey;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::line::{Line, is_light};
 use crate::log_line::Limited;
-use crate::shell::{Outgoing, Shell};
+use crate::shell::Shell;
 
 /// Bounds over all connections.
 #[derive(Debug)]
@@ -62,12 +61,6 @@ impl Limits {
             connections_max: number("max.connections") as usize,
         }
     }
-}
-
-/// A request's place in line, held until it is answered. Its memory is paid for by its frame.
-#[derive(Debug)]
-pub struct Ticket {
-    slot: OwnedSemaphorePermit,
 }
 
 /// A frame with what pays for its memory: paid back with the last slice of it, be that in a decoded
@@ -114,11 +107,14 @@ pub async fn serve(
     let mut open = Open { shell: shell.clone(), limits: limits.clone(), conn, writer: None };
     let _ = stream.set_nodelay(true);
     let (read_half, write_half) = stream.into_split();
-    let (sender, receiver) = mpsc::unbounded_channel();
     let (closing, closed) = oneshot::channel();
-    shell.connect(conn, sender.clone());
+    let line = Arc::new(Line::new(write_half, closing));
+    shell.connect(conn, line.clone());
     shell.submit(Event::Connected(conn, format!("/{}", peer.ip())));
-    let writer = write(shell.clone(), write_half, receiver, limits.idle, closing);
+    let writer = {
+        let (shell, line, idle) = (shell.clone(), line.clone(), limits.idle);
+        async move { line.run(&shell.sender, idle).await }
+    };
     let writer = open.writer.insert(tokio::spawn(writer));
     let mut reader = Reader {
         shell,
@@ -129,7 +125,7 @@ pub async fn serve(
         buffer: BytesMut::new(),
         held: None,
         slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-        sender,
+        line: line.clone(),
         serial: 0,
         partial_since: Instant::now(),
     };
@@ -158,13 +154,14 @@ pub async fn serve(
     };
     if answers {
         // I1; but a peer that doesn't read can't hold the node up.
-        let _ = reader.sender.send(Outgoing::Close(reader.serial, String::new()));
+        line.close(reader.serial, String::new());
         let last = async {
             let ended = writer.await.unwrap_or_else(|error| error.to_string());
             if reason.is_empty() {
                 reason = ended;
             }
             if !stopping {
+                line.end();
                 // Bytes left unread would make the system reset the connection, and take away
                 // answers that the peer has not read yet.
                 reader.discard().await;
@@ -187,7 +184,7 @@ struct Reader {
     /// Pays for what is in `buffer`.
     held: Option<OwnedSemaphorePermit>,
     slots: Arc<Semaphore>,
-    sender: mpsc::UnboundedSender<Outgoing>,
+    line: Arc<Line>,
     serial: u64,
     /// Since when an unfinished request waits for its rest.
     partial_since: Instant,
@@ -285,9 +282,7 @@ impl Reader {
         let memory = self.held.as_mut().and_then(|held| held.split(cost));
         let frame = Bytes::from_owner(PaidFrame { frame, _memory: memory });
         let event = broker::connection::read(self.conn, self.listener, self.serial, frame)?;
-        let ticket = Ticket { slot };
-        // A closed channel means the writer ended, which ends this reader too.
-        let _ = self.sender.send(Outgoing::Ticket(self.serial, ticket));
+        self.line.hold(self.serial, slot);
         self.serial += 1;
         self.shell.submit(event);
         Ok(())
@@ -300,130 +295,9 @@ fn weight(frame: &[u8]) -> u32 {
     let key = frame.first_chunk::<2>().map(|key| i16::from_be_bytes(*key));
     match key.and_then(ApiKey::from_i16) {
         // The records of a Fetch are read from disk when it is its turn to be written.
-        Some(
-            ApiKey::Produce
-            | ApiKey::Fetch
-            | ApiKey::ListOffsets
-            | ApiKey::OffsetCommit
-            | ApiKey::FindCoordinator
-            | ApiKey::JoinGroup
-            | ApiKey::Heartbeat
-            | ApiKey::LeaveGroup
-            | ApiKey::SyncGroup
-            | ApiKey::ApiVersions
-            | ApiKey::InitProducerId,
-        ) => 1,
+        Some(api) if is_light(api) => 1,
         _ => HEAVY,
     }
-}
-
-/// Puts answers into the order of their requests, up to where the connection is to end.
-struct Order<R> {
-    early: BTreeMap<u64, R>,
-    next: u64,
-    /// The lowest number that is not answered any more, and why.
-    until: Option<(u64, String)>,
-}
-
-impl<R> Order<R> {
-    fn new() -> Self {
-        Self { early: BTreeMap::new(), next: 0, until: None }
-    }
-
-    /// Ends it before that number. Several may want that, and threads deliver in any order: the
-    /// lowest counts, because that request has no other answer.
-    fn close(&mut self, serial: u64, reason: String) {
-        if self.until.as_ref().is_none_or(|(known, _)| serial < *known) {
-            self.until = Some((serial, reason));
-        }
-    }
-
-    /// The next answer, if it is there.
-    fn pop(&mut self) -> Option<(u64, R)> {
-        if self.until.as_ref().is_some_and(|(serial, _)| *serial <= self.next) {
-            return None;
-        }
-        let answer = self.early.remove(&self.next)?;
-        self.next += 1;
-        Some((self.next - 1, answer))
-    }
-
-    /// Why it has ended, once all before the end is answered.
-    fn ended(&mut self) -> Option<String> {
-        let next = self.next;
-        self.until.take_if(|(serial, _)| *serial <= next).map(|(_, reason)| reason)
-    }
-}
-
-/// Writes answers in the order of their requests; ends with the reason to close, or an empty one.
-/// Tells `closing` when the connection is to be closed.
-async fn write(
-    shell: Arc<Shell>,
-    mut half: OwnedWriteHalf,
-    mut receiver: mpsc::UnboundedReceiver<Outgoing>,
-    idle: Duration,
-    closing: oneshot::Sender<()>,
-) -> String {
-    let mut order: Order<Reply> = Order::new();
-    let mut tickets: BTreeMap<u64, Ticket> = BTreeMap::new();
-    let mut closing = Some(closing);
-    while let Some(outgoing) = receiver.recv().await {
-        match outgoing {
-            Outgoing::Ticket(serial, ticket) => drop(tickets.insert(serial, ticket)),
-            Outgoing::Reply(reply) => drop(order.early.insert(reply.call.serial, reply)),
-            Outgoing::Close(serial, reason) => {
-                order.close(serial, reason);
-                closing.take().map(|closing| closing.send(()));
-            }
-        }
-        while let Some((serial, reply)) = order.pop() {
-            let name = reply.call.api.facts().name;
-            // Its place in line is free when the answer is written.
-            let slot = tickets.remove(&serial).map(|ticket| ticket.slot);
-            match reply.encode(shell.disk()) {
-                Ok(Some(frame)) => {
-                    match timeout(idle, write_parts(&mut half, &frame.parts)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => return gone(&error),
-                        Err(_) => return "it does not read its answers".to_owned(),
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => return format!("{name} response: {error}"),
-            }
-            drop(slot);
-        }
-        if let Some(reason) = order.ended() {
-            return reason;
-        }
-    }
-    String::new()
-}
-
-/// A peer that went away is no news.
-fn gone(error: &std::io::Error) -> String {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
-    if matches!(error.kind(), BrokenPipe | ConnectionReset) {
-        String::new()
-    } else {
-        error.to_string()
-    }
-}
-
-async fn write_parts(half: &mut OwnedWriteHalf, parts: &[Bytes]) -> std::io::Result<()> {
-    if let [only] = parts {
-        return half.write_all(only).await;
-    }
-    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        let written = half.write_vectored(rest).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut rest, written);
-    }
-    Ok(())
 }
 
 /// Requests of one connection under way at a time.
@@ -442,48 +316,3 @@ const PARTIAL_PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long answers under way may take when a connection is closed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answers(order: &mut Order<()>) -> Vec<u64> {
-        std::iter::from_fn(|| order.pop()).map(|(serial, ())| serial).collect()
-    }
-
-    #[test]
-    fn answers_leave_in_the_order_of_requests() {
-        let mut order = Order::new();
-        order.early.insert(1, ());
-        assert!(answers(&mut order).is_empty());
-        order.early.insert(0, ());
-        assert_eq!(answers(&mut order), [0, 1]);
-        assert_eq!(order.ended(), None);
-    }
-
-    #[test]
-    fn the_lowest_end_counts_whichever_is_heard_first() {
-        for ends in [[3, 5], [5, 3]] {
-            let mut order = Order::new();
-            for serial in [0, 1, 2, 4] {
-                order.early.insert(serial, ());
-            }
-            for serial in ends {
-                order.close(serial, format!("at {serial}"));
-            }
-            assert_eq!(answers(&mut order), [0, 1, 2]);
-            assert_eq!(order.ended(), Some("at 3".to_owned()));
-        }
-    }
-
-    #[test]
-    fn what_was_asked_before_the_end_is_waited_for() {
-        let mut order = Order::new();
-        order.early.insert(0, ());
-        order.close(2, "garbage".to_owned());
-        assert_eq!((answers(&mut order), order.ended()), (vec![0], None));
-        order.early.insert(2, ());
-        order.early.insert(1, ());
-        assert_eq!((answers(&mut order), order.ended()), (vec![1], Some("garbage".to_owned())));
-    }
-}

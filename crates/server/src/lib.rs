@@ -12,8 +12,10 @@
 pub mod admin;
 pub mod connection;
 pub mod disk;
+pub mod line;
 pub mod lock;
 pub mod log_line;
+pub mod send;
 pub mod serve;
 pub mod shell;
 

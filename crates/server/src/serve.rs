@@ -131,7 +131,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         dirs.push(&settings.metadata_dir);
     }
     let mut locks = Vec::new();
-    for dir in dirs {
+    for dir in &dirs {
         locks.push(lock::acquire(dir, settings.format).map_err(ServeError)?);
     }
     // Bound before the node is opened, so that the node knows its address and a taken port is
@@ -165,7 +165,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
-    let disk = Arc::new(OsDisk::new());
+    let volumes: Vec<PathBuf> = dirs.into_iter().cloned().collect();
+    let disk = OsDisk::with_volumes(&volumes).map_err(|error| ServeError(error.to_string()))?;
+    let disk = Arc::new(disk);
     let seed = entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?;
     let options = Options {
         log_dirs: settings.log_dirs.clone(),
@@ -356,7 +358,7 @@ impl Running {
             self.shell.pump();
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        startup::close(self.shell.disk(), node).map_err(|error| ServeError(error.0))
+        startup::close(&**self.shell.disk(), node).map_err(|error| ServeError(error.0))
     }
 }
 

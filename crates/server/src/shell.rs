@@ -10,30 +10,25 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockEr
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use broker::metrics::Sample;
-use broker::{ConnId, Effect, Event, Lane, Node, Now, Reply};
-use ottla_log::disk::{Completion, Disk, Submission};
-use tokio::sync::{Notify, mpsc};
+use broker::{ConnId, Effect, Event, Lane, Node, Now};
+use ottla_log::disk::os::OsDisk;
+use ottla_log::disk::{Completion, Submission};
+use tokio::sync::Notify;
 
 use crate::disk::{DiskRunner, Done};
+use crate::line::Line;
 use crate::log_line;
-
-/// What a connection's writer is sent.
-pub enum Outgoing {
-    /// An answer.
-    Reply(Reply),
-    /// What the request of that serial holds until it is answered.
-    Ticket(u64, crate::connection::Ticket),
-    /// Close when all requests below that serial are answered, with the reason.
-    Close(u64, String),
-}
+use crate::send::Sender;
 
 /// The node and everything that moves it.
 pub struct Shell {
     node: Mutex<Option<Node>>,
     inbox: Mutex<Vec<Event>>,
     runner: OnceLock<Arc<DiskRunner>>,
-    disk: Arc<dyn Disk>,
-    connections: RwLock<HashMap<ConnId, mpsc::UnboundedSender<Outgoing>>>,
+    disk: Arc<OsDisk>,
+    /// What connections send their answers with.
+    pub sender: Sender,
+    connections: RwLock<HashMap<ConnId, Arc<Line>>>,
     started: Instant,
     next_deadline_ms: AtomicI64,
     /// Wakes the timer when the next deadline became earlier.
@@ -48,12 +43,13 @@ impl Shell {
     ///
     /// # Errors
     /// The disk threads can't be started.
-    pub fn new(node: Node, disk: Arc<dyn Disk>) -> std::io::Result<Arc<Self>> {
+    pub fn new(node: Node, disk: Arc<OsDisk>) -> std::io::Result<Arc<Self>> {
         let shell = Arc::new(Self {
             next_deadline_ms: AtomicI64::new(node.next_deadline_ms()),
             node: Mutex::new(Some(node)),
             inbox: Mutex::default(),
             runner: OnceLock::new(),
+            sender: Sender::new(disk.clone()),
             disk: disk.clone(),
             connections: RwLock::default(),
             started: Instant::now(),
@@ -65,8 +61,8 @@ impl Shell {
         let ended = Arc::new(move |done: Done| {
             let Some(shell) = weak.upgrade() else { return };
             match done {
-                Done::Operation(lane, completion) => {
-                    shell.completed(vec![(lane, completion)]);
+                Done::Operations(done) => {
+                    shell.completed(done);
                     shell.pump();
                 }
                 Done::Read(lane, load, read) => shell.submit(Event::Loaded(lane, load, read)),
@@ -78,8 +74,8 @@ impl Shell {
     }
 
     /// The disk that replies are read from.
-    pub fn disk(&self) -> &dyn Disk {
-        &*self.disk
+    pub fn disk(&self) -> &Arc<OsDisk> {
+        &self.disk
     }
 
     /// The time of a step.
@@ -97,9 +93,9 @@ impl Shell {
     }
 
     /// Adds a connection that can be written to.
-    pub fn connect(&self, conn: ConnId, sender: mpsc::UnboundedSender<Outgoing>) {
+    pub fn connect(&self, conn: ConnId, line: Arc<Line>) {
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(conn, sender);
+        connections.insert(conn, line);
     }
 
     /// Forgets a connection and tells the node.
@@ -234,18 +230,24 @@ impl Shell {
         if effects.is_empty() {
             return;
         }
-        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
         // A connection that is gone needs no answer.
-        let send = |conn: ConnId, outgoing: Outgoing| {
-            if let Some(sender) = connections.get(&conn) {
-                let _ = sender.send(outgoing);
-            }
+        let line = |conn: ConnId| {
+            let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+            connections.get(&conn).cloned()
         };
+        // When many are answered at once, the threads of the runtime share the work.
+        let mut here = AT_ONCE;
         for effect in effects {
             match effect {
-                Effect::Reply(reply) => send(reply.call.conn, Outgoing::Reply(reply)),
+                Effect::Reply(reply) => {
+                    if let Some(line) = line(reply.call.conn) {
+                        here -= line.answer(reply, &self.sender, here);
+                    }
+                }
                 Effect::Close(conn, serial, reason) => {
-                    send(conn, Outgoing::Close(serial, reason));
+                    if let Some(line) = line(conn) {
+                        line.close(serial, reason);
+                    }
                 }
                 Effect::Warn(text) => log_line::line("WARN", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
@@ -265,5 +267,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const NOTHING: ottla_log::disk::Op =
     ottla_log::disk::Op::Close { file: ottla_log::disk::FileId(u64::MAX) };
 
-/// Enough to keep a device's queue busy; syncs of one file system serialise in its journal anyway.
-const DISK_THREADS: usize = 4;
+/// Of a volume: enough to keep a device's queue busy.
+const DISK_THREADS: usize = 8;
+/// Answers that the thread that brings them sends by itself.
+const AT_ONCE: usize = 4;

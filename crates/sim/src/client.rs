@@ -10,7 +10,7 @@ use messages::{
     ApiKey, FetchRequest, FetchResponse, InitProducerIdRequest, InitProducerIdResponse, Message,
     ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
 };
-use wire::batch::Batches;
+use wire::batch::{BatchError, BatchHeader, Batches};
 use wire::record::{BatchBuilder, BatchOptions, ProducerStamp, RecordIter};
 use wire::{Bytes, ErrorCode, Reader, Writer};
 
@@ -387,8 +387,21 @@ impl Consumer {
         letters: &mut Vec<Letter>,
         checker: &mut Checker,
     ) -> Result<(), String> {
+        let mut read = 0;
         for batch in Batches::new(records.clone()) {
-            let (_, batch) = batch.map_err(|error| format!("C3: fetched {error}"))?;
+            let batch = match batch {
+                Ok((_, batch)) => batch,
+                // The limit of bytes cuts the last batch off, but not the first.
+                Err(BatchError::Truncated { .. }) if read > 0 => {
+                    let part = records.get(read..).and_then(|part| BatchHeader::parse(part).ok());
+                    if part.is_some_and(|header| header.last_offset() >= high_watermark) {
+                        return Err("C3: a part of a batch above the high watermark".to_owned());
+                    }
+                    break;
+                }
+                Err(error) => return Err(format!("C3: fetched {error}")),
+            };
+            read += batch.len();
             wire::batch::verify_crc(&batch).map_err(|error| format!("C3: fetched {error}"))?;
             let opened = RecordIter::open(&batch, OPENED_MAX).map_err(|error| error.to_string())?;
             for record in opened {

@@ -616,8 +616,11 @@ impl<'a> World<'a> {
             let connection = &mut self.connections[index];
             let Some(reply) = connection.early.remove(&connection.next_answer) else { break };
             connection.next_answer += 1;
-            let frame = reply.encode(&self.disk).map_err(|error| error.to_string())?;
-            let Some(frame) = frame else { continue };
+            let mut reply = reply;
+            reply.find(&self.disk).map_err(|_| "a disk that waits doesn't")?;
+            let outline = reply.outline().map_err(|error| error.to_string())?;
+            let Some(outline) = outline else { continue };
+            let frame = outline.read(&self.disk).map_err(|error| error.to_string())?;
             let at = self.now_us + 20 + self.random.below(300);
             let at = at.max(self.connections[index].last_answer_us + 1);
             self.connections[index].last_answer_us = at;

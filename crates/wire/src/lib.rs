@@ -27,4 +27,4 @@ pub use bytes::{Bytes, BytesMut};
 pub use error_code::ErrorCode;
 pub use read::{DecodeError, Reader};
 pub use uuid::Uuid;
-pub use write::{EncodeError, Frame, Writer};
+pub use write::{EncodeError, Frame, Gap, Writer};

@@ -3,6 +3,8 @@
 //! A [`Writer`] fills one buffer; large byte fields are spliced in as reference-counted parts
 //! instead of being copied, and [`Writer::finish`] hands out the parts in order.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::Uuid;
@@ -20,25 +22,51 @@ pub struct EncodeError {
 /// The result of writing something.
 pub type Result<T> = std::result::Result<T, EncodeError>;
 
-/// An encoded frame: the parts, in order, make up its bytes.
+/// An encoded frame: the parts, in order, make up its bytes, together with what belongs into gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// Never empty parts.
     pub parts: Vec<Bytes>,
+    /// Where whoever sends the frame puts records from elsewhere, in order; see
+    /// [`Writer::leave_gaps`].
+    pub gaps: Vec<Gap>,
+}
+
+/// Bytes that belong into a frame and are not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// How many of the frame's parts come before it.
+    pub after: usize,
+    /// How many bytes it has.
+    pub len: usize,
+}
+
+impl From<Vec<Bytes>> for Frame {
+    fn from(parts: Vec<Bytes>) -> Self {
+        Self { parts, gaps: Vec::new() }
+    }
 }
 
 impl Frame {
     /// Total length in bytes.
     pub fn len(&self) -> usize {
-        self.parts.iter().map(Bytes::len).sum()
+        let gaps: usize = self.gaps.iter().map(|gap| gap.len).sum();
+        self.parts.iter().map(Bytes::len).sum::<usize>() + gaps
     }
 
     /// True if there is no byte at all.
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.len() == 0
     }
 
-    /// All bytes in one buffer, copied unless there is just one part.
+    /// Puts these bytes into the gaps, one into each, in order.
+    pub fn fill(&mut self, content: Vec<Bytes>) {
+        for (index, (gap, bytes)) in self.gaps.drain(..).zip(content).enumerate() {
+            self.parts.insert((gap.after + index).min(self.parts.len()), bytes);
+        }
+    }
+
+    /// All bytes in one buffer but those of gaps, copied unless there is just one part.
     pub fn to_bytes(&self) -> Bytes {
         match self.parts.as_slice() {
             [only] => only.clone(),
@@ -52,8 +80,16 @@ impl Frame {
 pub struct Writer {
     buffer: Vec<u8>,
     /// Parts that belong before the buffer's byte of that index, in rising order.
-    spliced: Vec<(usize, Bytes)>,
+    spliced: Vec<(usize, Spliced)>,
     spliced_bytes: usize,
+    /// Lengths of gaps to come.
+    gaps: VecDeque<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Spliced {
+    Part(Bytes),
+    Gap(usize),
 }
 
 impl Writer {
@@ -81,21 +117,26 @@ impl Writer {
     pub fn finish(self) -> Frame {
         let whole = Bytes::from(self.buffer);
         if self.spliced.is_empty() {
-            return Frame { parts: if whole.is_empty() { Vec::new() } else { vec![whole] } };
+            let parts = if whole.is_empty() { Vec::new() } else { vec![whole] };
+            return Frame { parts, gaps: Vec::new() };
         }
+        let mut gaps = Vec::new();
         let mut parts = Vec::with_capacity(2 * self.spliced.len() + 1);
         let mut from = 0;
-        for (at, part) in self.spliced {
+        for (at, spliced) in self.spliced {
             if at > from {
                 parts.push(whole.slice(from..at));
             }
             from = at;
-            parts.push(part);
+            match spliced {
+                Spliced::Part(part) => parts.push(part),
+                Spliced::Gap(len) => gaps.push(Gap { after: parts.len(), len }),
+            }
         }
         if from < whole.len() {
             parts.push(whole.slice(from..));
         }
-        Frame { parts }
+        Frame { parts, gaps }
     }
 
     /// Overwrites the first four bytes with the length of what follows them: the size prefix of
@@ -118,7 +159,7 @@ impl Writer {
             self.raw(bytes);
         } else {
             self.spliced_bytes += bytes.len();
-            self.spliced.push((self.buffer.len(), bytes.clone()));
+            self.spliced.push((self.buffer.len(), Spliced::Part(bytes.clone())));
         }
     }
 
@@ -223,7 +264,26 @@ impl Writer {
         if flexible { self.uvarint(0) } else { self.i32(-1) }
     }
 
-    /// `bytes` or `records`.
+    /// The `records` to be written take these lengths, one each in the order in which they are
+    /// written, if that is not zero: their bytes stay a gap of the frame. So records come from a
+    /// file to a socket without being held in memory.
+    pub fn leave_gaps(&mut self, lengths: impl IntoIterator<Item = usize>) {
+        self.gaps.extend(lengths);
+    }
+
+    /// `records`: the bytes given, or a gap that was asked for.
+    pub fn records(&mut self, flexible: bool, value: &Bytes) {
+        match self.gaps.pop_front() {
+            None | Some(0) => self.bytes(flexible, value),
+            Some(len) => {
+                self.wide_len(flexible, len);
+                self.spliced_bytes += len;
+                self.spliced.push((self.buffer.len(), Spliced::Gap(len)));
+            }
+        }
+    }
+
+    /// `bytes`.
     pub fn bytes(&mut self, flexible: bool, value: &Bytes) {
         self.wide_len(flexible, value.len());
         self.shared(value);
@@ -284,6 +344,32 @@ mod tests {
         // An array of 2^31-1 in six bytes.
         let hostile = Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff, 0, 0]);
         assert!(Reader::new(hostile).array_len(false, 1, 24).is_err());
+    }
+
+    #[test]
+    fn gaps_count_and_are_filled_where_they_were_left() {
+        let whole = |filled: bool| {
+            let mut writer = Writer::new();
+            writer.i32(0);
+            let records = [&b"ab"[..], b"", b"cde"].map(Bytes::from_static);
+            if filled {
+                writer.leave_gaps([2, 0, 3]);
+            }
+            for bytes in &records {
+                writer.records(true, if filled { &records[1] } else { bytes });
+                writer.i8(9);
+            }
+            writer.patch_size();
+            let mut frame = writer.finish();
+            let len = frame.len();
+            if filled {
+                assert_eq!(frame.gaps.iter().map(|gap| gap.len).collect::<Vec<_>>(), [2, 3]);
+                frame.fill(vec![records[0].clone(), records[2].clone()]);
+            }
+            assert_eq!(frame.len(), len);
+            frame.to_bytes()
+        };
+        assert_eq!(whole(true), whole(false));
     }
 
     #[test]

@@ -209,7 +209,7 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         }
     }
     node.sessions.told(pending.scope.session, &told);
-    let body = Body::Fetch(Box::new(FetchReply { response, plans, max_bytes }));
+    let body = Body::Fetch(Box::new(FetchReply::new(response, plans, max_bytes)));
     out.push(Effect::Reply(Reply { call: pending.call, body }));
 }
 

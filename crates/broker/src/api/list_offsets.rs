@@ -13,7 +13,7 @@ use wire::ErrorCode;
 use crate::api::{Api, api};
 use crate::event::{Call, Effect, Now};
 use crate::node::Node;
-use crate::reply::{Body, OffsetsReply, Reply};
+use crate::reply::{Body, OffsetPlan, OffsetsReply, Reply};
 
 /// The entry in the list of APIs.
 pub const API: Api = api!(ListOffsets, 1..=11, ListOffsetsRequest, handle);
@@ -62,7 +62,8 @@ fn handle(
                 }
                 Ok(Found::Nothing) => {}
                 Ok(Found::Look(plan)) => {
-                    plans.push((response.topics.len(), answers.partitions.len(), plan, OPENED_MAX));
+                    let place = (response.topics.len(), answers.partitions.len());
+                    plans.push(OffsetPlan { place, plan, opened_max: OPENED_MAX });
                 }
                 Err(code) => answer.error_code = code.0,
             }
@@ -70,7 +71,7 @@ fn handle(
         }
         response.topics.push(answers);
     }
-    let body = Body::Offsets(Box::new(OffsetsReply { response, plans }));
+    let body = Body::Offsets(Box::new(OffsetsReply::new(response, plans)));
     out.push(Effect::Reply(Reply { call, body }));
 }
 

@@ -74,7 +74,11 @@ impl Rig {
                         self.loads.push_back(Event::Loaded(lane, load, read));
                     }
                     Effect::Reply(reply) => {
-                        let frame = reply.encode(&self.disk).expect("a field the version lacks");
+                        let mut reply = reply;
+                        reply.find(&self.disk).expect("a disk that waits");
+                        let outline = reply.outline().expect("a field the version lacks");
+                        let frame =
+                            outline.map(|outline| outline.read(&self.disk).expect("a file"));
                         frames.extend(frame.map(|frame| frame.to_bytes()));
                     }
                     other => panic!("{other:?}"),

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, FileId, Op, Result, StorageError};
 
@@ -22,6 +22,16 @@ use super::{Disk, FileId, Op, Result, StorageError};
 #[derive(Debug, Default)]
 pub struct OsDisk {
     shards: [Shard; SHARDS],
+    volumes: Vec<Volume>,
+}
+
+/// A directory whose files are synced together; see [`OsDisk::sync_all`].
+#[derive(Debug)]
+struct Volume {
+    path: PathBuf,
+    /// Open from the start to the end, because the system tells of a failed write only those who
+    /// had the file system open when it failed.
+    dir: File,
 }
 
 type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
@@ -29,6 +39,7 @@ type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
 #[derive(Debug)]
 struct Handle {
     path: PathBuf,
+    volume: usize,
     file: OnceLock<File>,
 }
 
@@ -43,14 +54,132 @@ impl Handle {
     }
 }
 
+/// The same files for a thread that must not wait for the device: a read of what the page cache
+/// does not hold fails with [`io::ErrorKind::WouldBlock`].
+#[derive(Debug)]
+pub struct Cached<'a>(pub &'a OsDisk);
+
+/// A file that stays readable whatever becomes of its id, to be sent piece by piece.
+#[derive(Clone, Debug)]
+pub struct Pinned(Arc<Handle>);
+
+impl Pinned {
+    /// Reads into the buffer from byte `at` what the page cache holds; `None` if it holds none of
+    /// it. Never waits for the device.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read_cached(&self, buffer: &mut [u8], at: u64) -> io::Result<Option<usize>> {
+        let slices = &mut [io::IoSliceMut::new(buffer)];
+        loop {
+            match rustix::io::preadv2(self.0.file()?, slices, at, ReadWriteFlags::NOWAIT) {
+                Ok(count) => return Ok(Some(count)),
+                Err(Errno::INTR) => {}
+                // Not every file system can tell; there, reading is what everybody does.
+                Err(Errno::OPNOTSUPP) => return self.read(buffer, at).map(Some),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads into the buffer from byte `at`; fewer bytes only where the file ends, or after a
+    /// signal.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.file()?.read_at(buffer, at)
+    }
+
+    /// Where the file was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
 impl OsDisk {
     /// A disk without open files.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A disk without open files, whose volumes are these directories.
+    ///
+    /// # Errors
+    /// One of them can't be opened.
+    pub fn with_volumes(dirs: &[PathBuf]) -> Result<Self> {
+        let volume = |path: &PathBuf| {
+            let dir = File::open(path).map_err(|error| StorageError::io("open", path, &error))?;
+            Ok(Volume { path: path.clone(), dir })
+        };
+        let volumes: Result<Vec<_>> = dirs.iter().map(volume).collect();
+        Ok(Self { shards: Default::default(), volumes: volumes? })
+    }
+
+    /// How many volumes there are, at least one: what is in no directory is in the first.
+    pub fn volumes(&self) -> usize {
+        self.volumes.len().max(1)
+    }
+
+    /// The number of the volume that an operation is about.
+    pub fn volume(&self, op: &Op) -> usize {
+        match op {
+            Op::Create { path, .. }
+            | Op::OpenExisting { path, .. }
+            | Op::Replace { path, .. }
+            | Op::CreateDir { path }
+            | Op::SyncDir { path }
+            | Op::RenameDir { from: path, .. }
+            | Op::RenameFile { from: path, .. }
+            | Op::RemoveDirAll { path }
+            | Op::RemoveFile { path } => self.volume_of_path(path),
+            Op::Write { file, .. }
+            | Op::Sync { file }
+            | Op::Truncate { file, .. }
+            | Op::Close { file } => self.volume_of_file(*file),
+        }
+    }
+
+    /// The number of the volume that an open file is in.
+    pub fn volume_of_file(&self, file: FileId) -> usize {
+        self.handle("find", file).map_or(0, |handle| handle.volume)
+    }
+
+    fn volume_of_path(&self, path: &Path) -> usize {
+        let within = self.volumes.iter().enumerate();
+        let within = within.filter(|(_, volume)| path.starts_with(&volume.path));
+        let nearest = within.max_by_key(|(_, volume)| volume.path.as_os_str().len());
+        nearest.map_or(0, |(index, _)| index)
+    }
+
+    /// Makes everything durable that was written to the volume's file system before, whoever wrote
+    /// it: cheaper than syncing many files each.
+    ///
+    /// # Errors
+    /// The system's, for any file there; no such volume.
+    pub fn sync_all(&self, volume: usize) -> Result<()> {
+        let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
+        let Volume { path, dir } = self.volumes.get(volume).ok_or_else(missing)?;
+        loop {
+            match rustix::fs::syncfs(dir) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(StorageError::io("sync", path, &error.into())),
+            }
+        }
+    }
+
     fn shard(&self, file: FileId) -> &Shard {
         &self.shards[(file.0 % SHARDS as u64) as usize]
+    }
+
+    /// Keeps hold of an open file.
+    ///
+    /// # Errors
+    /// Unknown id (`is_not_found`).
+    pub fn pin(&self, file: FileId) -> Result<Pinned> {
+        self.handle("read", file).map(Pinned)
     }
 
     fn insert(&self, file: FileId, path: &Path, opened: Option<File>) {
@@ -58,7 +187,8 @@ impl OsDisk {
         if let Some(opened) = opened {
             let _ = slot.set(opened);
         }
-        let handle = Arc::new(Handle { path: path.to_owned(), file: slot });
+        let volume = self.volume_of_path(path);
+        let handle = Arc::new(Handle { path: path.to_owned(), volume, file: slot });
         let mut shard = self.shard(file).lock().unwrap_or_else(PoisonError::into_inner);
         shard.insert(file.0, handle);
     }
@@ -127,9 +257,13 @@ impl Disk for OsDisk {
 
     fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
         self.with_file("read", file, |file| {
-            // Never room for more than the file has: `len` may come from a fetch request.
-            let left = file.metadata()?.len().saturating_sub(at);
-            let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
+            // Never much room for more than the file has: `len` may come from a fetch request.
+            let len = if len <= SMALL_BYTES {
+                len
+            } else {
+                let left = file.metadata()?.len().saturating_sub(at);
+                len.min(usize::try_from(left).unwrap_or(usize::MAX))
+            };
             // Not zeroed first: at the speed of a page cache that would be a third of the work.
             let mut buffer = Vec::with_capacity(len);
             while buffer.len() < len {
@@ -165,6 +299,47 @@ impl Disk for OsDisk {
     fn read_file(&self, path: &Path) -> Result<Bytes> {
         let read = fs::read(path).map(Bytes::from);
         read.map_err(|error| StorageError::io("read", path, &error))
+    }
+}
+
+impl Disk for Cached<'_> {
+    fn execute(&self, op: &Op) -> Result<()> {
+        self.0.execute(op)
+    }
+
+    fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
+        let pinned = self.0.pin(file)?;
+        let read = || {
+            let left = if len <= SMALL_BYTES {
+                len as u64
+            } else {
+                pinned.0.file()?.metadata()?.len().saturating_sub(at)
+            };
+            let mut buffer = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
+            let mut filled = 0;
+            while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match pinned.read_cached(rest, at + filled as u64)? {
+                    Some(0) => break,
+                    Some(count) => filled += count,
+                    None => return Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+            buffer.truncate(filled);
+            Ok(buffer.into())
+        };
+        read().map_err(|error: io::Error| StorageError::io("read", pinned.path(), &error))
+    }
+
+    fn len(&self, file: FileId) -> Result<u64> {
+        self.0.len(file)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Bytes> {
+        self.0.read_file(path)
     }
 }
 
@@ -209,6 +384,8 @@ fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
 
 const SHARDS: usize = 16;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
+/// Room made without asking how long the file is.
+const SMALL_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {

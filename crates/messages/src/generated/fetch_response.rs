@@ -348,7 +348,7 @@ impl PartitionData {
         }
         match &self.records {
             Some(value) => {
-                w.bytes(version >= 12, value);
+                w.records(version >= 12, value);
             }
             None => {
                 w.null_wide(version >= 12);

@@ -222,7 +222,7 @@ impl PartitionSnapshot {
 
         w.i64(self.size);
         w.i64(self.position);
-        w.bytes(true, &self.unaligned_records);
+        w.records(true, &self.unaligned_records);
         let mut count = self.unknown_tags.len();
         let has_0 = self.current_leader != LeaderIdAndEpoch::default();
         count += usize::from(has_0);

@@ -188,7 +188,7 @@ impl PartitionProduceData {
         w.i32(self.index);
         match &self.records {
             Some(value) => {
-                w.bytes(version >= 9, value);
+                w.records(version >= 9, value);
             }
             None => {
                 w.null_wide(version >= 9);

@@ -244,7 +244,7 @@ impl PartitionData {
         self.current_leader.encode(w, version)?;
         match &self.records {
             Some(value) => {
-                w.bytes(true, value);
+                w.records(true, value);
             }
             None if !(version <= 0) => {
                 return Err(EncodeError { field: "PartitionData.Records", version });
