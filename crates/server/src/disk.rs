@@ -327,3 +327,105 @@ const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
 const SWEEP_PATIENCE_A_FILE: Duration = Duration::from_millis(1);
 /// How long a volume does without sweeps after one that took too long.
 const WITHOUT_SWEEPS: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_log::disk::{FileId, Token};
+
+    fn sync(number: u64) -> (Lane, Submission) {
+        let op = Op::Sync { file: FileId(number) };
+        (Lane(number), Submission { token: Token(number), op })
+    }
+
+    fn waiting(syncs: u64) -> Waiting {
+        Waiting { syncs: (0..syncs).map(sync).collect(), ..Waiting::default() }
+    }
+
+    #[test]
+    fn few_syncs_are_done_each_and_many_at_once() {
+        let few = SWEEP_MIN as u64 - 1;
+        let mut queue = waiting(few);
+        assert!(matches!(queue.next(), Some(Work::Operation(Lane(0), _))));
+        assert_eq!(queue.syncs.len() as u64, few - 1);
+        let mut queue = waiting(few + 1);
+        let Some(Work::Sweep(swept)) = queue.next() else { panic!("no sweep") };
+        assert_eq!(swept.len() as u64, few + 1);
+        // Those that come meanwhile wait to be the next; what is no sync doesn't.
+        queue.syncs.push_back(sync(90));
+        assert!(queue.next().is_none());
+        queue.others.push_back(Work::Read(Lane(1), 0, plan()));
+        assert!(matches!(queue.next(), Some(Work::Read(..))));
+        queue.sweeping = false;
+        assert!(matches!(queue.next(), Some(Work::Operation(Lane(90), _))));
+    }
+
+    #[test]
+    fn a_volume_that_others_write_to_does_without_sweeps_for_a_while() {
+        let volume = Volume::default();
+        *lock(&volume.waiting) = waiting(100);
+        let limit = SWEEP_PATIENCE + 100 * SWEEP_PATIENCE_A_FILE;
+        assert!(matches!(volume.take(), Some(Work::Sweep(_))));
+        volume.swept(100, limit);
+        *lock(&volume.waiting) = waiting(100);
+        assert!(matches!(volume.take(), Some(Work::Sweep(_))), "that was not too long");
+        volume.swept(100, limit + Duration::from_millis(1));
+        lock(&volume.waiting).syncs = waiting(100).syncs;
+        assert!(matches!(volume.take(), Some(Work::Operation(..))));
+        lock(&volume.waiting).no_sweep_before = Some(Instant::now());
+        assert!(matches!(volume.take(), Some(Work::Sweep(_))));
+    }
+
+    /// Real files: each sync is told of once, whichever way it was done, and the end is orderly.
+    #[test]
+    fn every_sync_ends_once() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = [root.path().join("a"), root.path().join("b")];
+        dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+        let disk = Arc::new(OsDisk::with_volumes(&dirs).unwrap());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let sender = Mutex::new(sender);
+        let ended = Arc::new(move |done: Done| {
+            if let Done::Operations(done) = done {
+                lock(&sender).send(done).unwrap();
+            }
+        });
+        let runner = DiskRunner::new(disk.clone(), 2, ended).unwrap();
+        let count = 200;
+        let mut quick = Vec::new();
+        for number in 0..count {
+            let (lane, file) = (Lane(number), FileId(number));
+            let path = dirs[number as usize % 2].join(format!("{number}.log"));
+            let write = Op::Write { file, at: 0, parts: vec![Bytes::from_static(b"x")] };
+            let ops = [Op::Create { file, path }, write, Op::Sync { file }];
+            let tokens = (number * 3..).map(Token);
+            let submissions = ops.into_iter().zip(tokens);
+            runner.submit(submissions.map(|(op, token)| (lane, Submission { token, op })));
+            runner.run(&mut quick);
+        }
+        assert_eq!(quick.len() as u64, 2 * count);
+        assert!((0..count).all(|number| disk.volume_of_file(FileId(number)) as u64 == number % 2));
+        let mut synced = Vec::new();
+        while (synced.len() as u64) < count {
+            let done = receiver.recv_timeout(Duration::from_secs(60)).expect("all syncs end");
+            for (lane, completion) in done {
+                completion.result.unwrap();
+                assert_eq!(completion.token, Token(lane.0 * 3 + 2));
+                synced.push(lane);
+            }
+        }
+        synced.sort();
+        assert_eq!(synced, (0..count).map(Lane).collect::<Vec<_>>());
+    }
+
+    fn plan() -> ReadPlan {
+        let mut out = Vec::new();
+        let log = ottla_log::Log::create(
+            std::path::Path::new("t-0"),
+            wire::Uuid(1),
+            ottla_log::LogConfig::default(),
+            &mut out,
+        );
+        log.plan_read(0, 1, 0).unwrap()
+    }
+}

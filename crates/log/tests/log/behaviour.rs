@@ -1,7 +1,7 @@
 //! What a log does at its edges, one behaviour each.
 
 use ottla_log::disk::mem::MemDisk;
-use ottla_log::{Disk, FileIds, Log, LogConfig, OpenMode, StorageError};
+use ottla_log::{Disk, FileIds, Found, Log, LogConfig, OpenMode, StorageError};
 use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::record::{BatchBuilder, BatchOptions, ControlKind, EndTxnMarker, ProducerStamp};
 
@@ -173,6 +173,66 @@ fn every_offset_is_found_in_rolled_and_active_segments_alike() {
     let plan = rig.log.plan_read(0, 1 << 20, 3).unwrap();
     let bytes = plan.execute(&rig.disk, true).unwrap();
     assert_eq!(BatchHeader::parse(&bytes).unwrap().size_in_bytes(), bytes.len(), "cut at 3");
+}
+
+/// At every mark that is in use, in the middle of writes, syncs and rolls, after truncations.
+#[test]
+fn what_is_sent_from_a_file_ends_where_it_may_be_read() {
+    let (mut from_file, mut looked_at) = (0, 0);
+    for (seed, flush_messages) in (0..30).zip([1, 4, u64::MAX].into_iter().cycle()) {
+        let mut random = Random(seed);
+        let mut rig = Rig::new(LogConfig { flush_messages, ..small() });
+        for round in 0..300 {
+            if random.below(3) == 0 {
+                let long = "x".repeat(random.below(200) as usize);
+                rig.append_values(round, &["first", &long][..1 + random.below(2) as usize]);
+            } else if let Some(result) = rig.step(&mut random) {
+                result.unwrap();
+            }
+            if random.below(100) == 0 {
+                rig.settle();
+                let back = rig.log.end() - random.below(4) as i64;
+                let Rig { log, disk, out, .. } = &mut rig;
+                log.truncate_to(back.max(0), disk, out).unwrap();
+                continue;
+            }
+            for mark in [rig.log.flushed(), rig.log.written(), 7] {
+                let offset = random.below(rig.log.end().max(1) as u64) as i64;
+                let max_bytes = [1, 130, 700, 1 << 20][random.below(4) as usize];
+                let plan = rig.log.plan_read(offset, max_bytes, mark).unwrap();
+                let mark = mark.min(rig.log.written());
+                let bytes = match plan.find(&rig.disk, true).unwrap() {
+                    Found::There(extract) => {
+                        from_file += 1;
+                        extract.read(&rig.disk).unwrap()
+                    }
+                    Found::Read(bytes) => {
+                        looked_at += usize::from(!bytes.is_empty());
+                        bytes
+                    }
+                };
+                let mut at = 0;
+                while let Ok(header) = BatchHeader::parse(&bytes[at..]) {
+                    assert!(header.last_offset() < mark, "{header:?} at a mark of {mark}");
+                    assert!(
+                        at > 0 || (header.base_offset..=header.last_offset()).contains(&offset)
+                    );
+                    at = (at + header.size_in_bytes()).min(bytes.len());
+                }
+                let first = BatchHeader::parse(&bytes).map_or(0, |header| header.size_in_bytes());
+                assert!(bytes.len() >= first, "the first batch is whole");
+                assert!(bytes.len() <= max_bytes.max(first));
+                assert_eq!(plan.execute(&rig.disk, true).unwrap(), bytes[..whole(&bytes)]);
+            }
+        }
+    }
+    assert!(from_file > 1_000 && looked_at > 100, "both are taken: {from_file}, {looked_at}");
+}
+
+/// The bytes of whole batches at the front.
+fn whole(bytes: &bytes::Bytes) -> usize {
+    let batches = wire::batch::Batches::new(bytes.clone()).map_while(Result::ok);
+    batches.map(|(_, batch)| batch.len()).sum()
 }
 
 #[test]
