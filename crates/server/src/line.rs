@@ -23,7 +23,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use crate::send::{self, Sender};
+use crate::send::Sender;
 
 /// One connection's way out.
 #[derive(Debug)]
@@ -322,7 +322,7 @@ fn gone(error: &io::Error) -> String {
 }
 
 /// The largest answer that whoever brings it sends.
-const HERE_BYTES: usize = send::PIECE_BYTES / 2;
+const HERE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -69,7 +70,7 @@ impl Pinned {
     ///
     /// # Errors
     /// The system's.
-    pub fn read_cached(&self, buffer: &mut [u8], at: u64) -> io::Result<Option<usize>> {
+    fn read_cached(&self, buffer: &mut [u8], at: u64) -> io::Result<Option<usize>> {
         let slices = &mut [io::IoSliceMut::new(buffer)];
         loop {
             match rustix::io::preadv2(self.0.file()?, slices, at, ReadWriteFlags::NOWAIT) {
@@ -85,11 +86,56 @@ impl Pinned {
 
     /// Reads into the buffer from byte `at`; fewer bytes only where the file ends, or after a
     /// signal.
+    fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.file()?.read_at(buffer, at)
+    }
+
+    /// True if the page cache seems to hold those bytes. It is asked for some of them: what is read
+    /// at once comes and goes at once.
     ///
     /// # Errors
     /// The system's.
-    pub fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.file()?.read_at(buffer, at)
+    pub fn is_cached(&self, at: u64, len: usize) -> io::Result<bool> {
+        let last = at + (len as u64).saturating_sub(1);
+        for at in (at..last).step_by(PROBE_BYTES).chain([last]) {
+            if self.read_cached(&mut [0], at)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Brings those bytes into the page cache; waits for the device.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn warm(&self, at: u64, len: usize) -> io::Result<()> {
+        let mut buffer = vec![0; len.min(PROBE_BYTES)];
+        let mut read = 0;
+        while read < len {
+            let room = buffer.len().min(len - read);
+            match self.read(&mut buffer[..room], at + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends bytes from `at` on to a socket, without copying them (`sendfile`); gives how many.
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` if the socket takes none.
+    pub fn send(&self, to: impl AsFd, at: u64, len: usize) -> io::Result<usize> {
+        loop {
+            let mut from = at;
+            match rustix::fs::sendfile(&to, self.0.file()?, Some(&mut from), len) {
+                Err(Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// Where the file was when it was opened.
@@ -384,6 +430,8 @@ fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
 
 const SHARDS: usize = 16;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
+/// How far apart bytes are that the page cache is asked for.
+const PROBE_BYTES: usize = 128 * 1024;
 /// Room made without asking how long the file is.
 const SMALL_BYTES: usize = 16 * 1024;
 
