@@ -1,15 +1,15 @@
 //! Answers on their way to a connection.
 //!
-//! The node decides what an answer says; the connection's own thread encodes it and, for answers
-//! that hold data of a log, finds that data. So no file is read inside a step. Records of a Fetch
-//! are not even read for the answer: it is an outline with gaps, which are filled from files while
-//! it is sent.
+//! The node decides what an answer says; whoever sends it encodes it and, for answers that hold data
+//! of a log, finds that data. So no file is read inside a step. Records of a Fetch are read only
+//! where it has to be seen how far they may be: else the answer is an outline with gaps, which are
+//! filled from files while it is sent.
 
 use messages::fetch_response::FetchResponse;
 use messages::header::response_header_version;
 use messages::list_offsets_response::ListOffsetsResponse;
 use messages::{Message, ResponseHeader};
-use ottla_log::disk::Disk;
+use ottla_log::disk::{Disk, FileId};
 use ottla_log::{Extract, Found, ReadError, ReadPlan, TimePlan, TimestampedOffset};
 use wire::{Bytes, EncodeError, ErrorCode, Frame, Writer};
 
@@ -135,6 +135,33 @@ impl Reply {
         }
     }
 
+    /// How many places are to be looked at.
+    pub fn plans(&self) -> usize {
+        match &self.body {
+            Body::Message(_) | Body::Nothing => 0,
+            Body::Fetch(fetch) => fetch.plans.len(),
+            Body::Offsets(offsets) => offsets.plans.len(),
+        }
+    }
+
+    /// A file that is to be looked at, if any.
+    pub fn file(&self) -> Option<FileId> {
+        match &self.body {
+            Body::Fetch(fetch) => fetch.plans.iter().find_map(|(_, _, plan)| plan.file()),
+            _ => None,
+        }
+    }
+
+    /// Answers the partitions whose extracts `keep` refuses, in the order in which
+    /// [`Outline::extracts`] has the others, with an error.
+    pub fn keep(&mut self, mut keep: impl FnMut(&Extract) -> bool) {
+        if let Body::Fetch(fetch) = &mut self.body {
+            for found in &mut fetch.found {
+                found.take_if(|found| matches!(found, Found::There(extract) if !keep(extract)));
+            }
+        }
+    }
+
     /// The frame to send; `None` if nothing is sent.
     ///
     /// # Errors
@@ -170,7 +197,8 @@ impl FetchReply {
         plans: Vec<(usize, usize, ReadPlan)>,
         max_bytes: usize,
     ) -> Self {
-        Self { response, plans, room: max_bytes, found: Vec::new() }
+        // With all else a frame has to fit into its size prefix.
+        Self { response, plans, room: max_bytes.min(RECORDS_MAX), found: Vec::new() }
     }
 
     fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
@@ -264,3 +292,6 @@ impl OffsetsReply {
         response
     }
 }
+
+/// Bytes of records in one answer.
+const RECORDS_MAX: usize = i32::MAX as usize - (64 << 20);

@@ -131,44 +131,37 @@ pub async fn serve(
     };
     let mut reason = String::new();
     let mut stopping = false;
-    // True if what is under way is still to be answered.
-    let answers = tokio::select! {
+    let mut written = None;
+    tokio::select! {
         ended = reader.run() => match ended {
             // Who went away reads nothing any more.
-            Ok(()) => false,
-            Err(why) => {
-                reason = why;
-                true
-            }
+            Ok(()) => return,
+            Err(why) => reason = why,
         },
-        ended = &mut *writer => {
-            reason = ended.unwrap_or_else(|error| error.to_string());
-            false
-        }
+        ended = &mut *writer => written = Some(ended),
         // The node wants it closed: nothing more is read.
-        _ = closed => true,
-        _ = stop.wait_for(|stop| *stop) => {
-            stopping = true;
-            true
+        _ = closed => {}
+        _ = stop.wait_for(|stop| *stop) => stopping = true,
+    }
+    // I1; but a peer that doesn't read can't hold the node up.
+    line.close(reader.serial, String::new());
+    let last = async {
+        let ended = match written {
+            Some(ended) => ended,
+            None => writer.await,
+        };
+        let ended = ended.unwrap_or_else(|error| error.to_string());
+        if reason.is_empty() {
+            reason = ended;
+        }
+        line.end();
+        if !stopping {
+            // Bytes left unread would make the system reset the connection, and take away answers
+            // that the peer has not read yet.
+            reader.discard().await;
         }
     };
-    if answers {
-        // I1; but a peer that doesn't read can't hold the node up.
-        line.close(reader.serial, String::new());
-        let last = async {
-            let ended = writer.await.unwrap_or_else(|error| error.to_string());
-            if reason.is_empty() {
-                reason = ended;
-            }
-            if !stopping {
-                line.end();
-                // Bytes left unread would make the system reset the connection, and take away
-                // answers that the peer has not read yet.
-                reader.discard().await;
-            }
-        };
-        let _ = timeout(LAST_WORDS, last).await;
-    }
+    let _ = timeout(LAST_WORDS, last).await;
     if !reason.is_empty() {
         limits.complaints.line("WARN", &format!("closed {peer}: {reason}"));
     }

@@ -71,8 +71,14 @@ struct Waiting {
     others: VecDeque<Work>,
     /// A sweep is under way; syncs wait for its end, to be the next.
     sweeping: bool,
-    /// No sweeps before then: others write so much there that they take too long.
+    /// No sweeps before then: they took too long.
     no_sweep_before: Option<Instant>,
+    /// No sweeps any more: one failed, and would hide whose write it was.
+    no_sweeps: bool,
+    /// How long the sync of one file takes, about.
+    sync_takes: Duration,
+    /// Threads that do what is no sync.
+    others_busy: usize,
     /// Nothing comes any more.
     closed: bool,
 }
@@ -89,11 +95,21 @@ pub struct DiskRunner {
 /// What is told of each end.
 pub type Sink = dyn Fn(Done) + Send + Sync;
 
+impl Work {
+    fn is_sync(&self) -> bool {
+        match self {
+            Self::Operation(_, submission) => matches!(submission.op, Op::Sync { .. }),
+            Self::Sweep(_) => true,
+            Self::Read(..) => false,
+        }
+    }
+}
+
 impl Volume {
     fn put(&self, work: Work) {
         let mut waiting = lock(&self.waiting);
         match work {
-            Work::Operation(lane, submission) if matches!(submission.op, Op::Sync { .. }) => {
+            Work::Operation(lane, submission @ Submission { op: Op::Sync { .. }, .. }) => {
                 waiting.syncs.push_back((lane, submission));
             }
             other => waiting.others.push_back(other),
@@ -120,36 +136,55 @@ impl Volume {
         }
     }
 
-    /// Ends a sweep of so many syncs that took so long.
-    fn swept(&self, syncs: usize, took: Duration) {
+    /// Ends a sweep that took so long, for so many syncs; after one that failed there is no other.
+    fn swept(&self, syncs: usize, took: Duration, failed: bool) {
         let mut waiting = lock(&self.waiting);
         waiting.sweeping = false;
-        if took > SWEEP_PATIENCE + SWEEP_PATIENCE_A_FILE * syncs as u32 {
+        // One by one, a few at a time, they would have taken about so long.
+        let apart = waiting.sync_takes * syncs as u32 / 2;
+        let slow = took > SWEEP_PATIENCE.max(apart);
+        if slow {
             waiting.no_sweep_before = Some(Instant::now() + WITHOUT_SWEEPS);
+        }
+        waiting.no_sweeps |= failed;
+        drop(waiting);
+        self.ready.notify_all();
+        if slow {
             log_line::line(
                 "WARN",
                 &format!(
-                    "making {syncs} logs durable at once took {} ms, because others write to the \
-                     same file system; each is synced on its own for {} s",
+                    "making {syncs} logs durable at once took {} ms, longer than one by one: \
+                     something else may write to the same file system; each is synced on its own \
+                     for {} s",
                     took.as_millis(),
                     WITHOUT_SWEEPS.as_secs()
                 ),
             );
         }
-        drop(waiting);
-        self.ready.notify_all();
+    }
+
+    /// Ends the sync of one file.
+    fn synced(&self, took: Duration) {
+        let mut waiting = lock(&self.waiting);
+        waiting.sync_takes = (waiting.sync_takes * 7 + took) / 8;
     }
 }
 
 impl Waiting {
     fn next(&mut self) -> Option<Work> {
-        if let Some(work) = self.others.pop_front() {
+        // What is no sync may take long: some threads are kept for syncs.
+        let syncs_wait = !self.sweeping && !self.syncs.is_empty();
+        if (!syncs_wait || self.others_busy < OTHERS_MAX)
+            && let Some(work) = self.others.pop_front()
+        {
+            self.others_busy += 1;
             return Some(work);
         }
         if self.sweeping {
             return None;
         }
-        let may_sweep = self.no_sweep_before.is_none_or(|until| Instant::now() >= until);
+        let may_sweep =
+            !self.no_sweeps && self.no_sweep_before.is_none_or(|until| Instant::now() >= until);
         if self.syncs.len() >= SWEEP_MIN && may_sweep {
             self.sweeping = true;
             return Some(Work::Sweep(self.syncs.drain(..).collect()));
@@ -178,7 +213,11 @@ impl DiskRunner {
                 let name = format!("disk-{number}-{index}");
                 thread::Builder::new().name(name).spawn(move || {
                     while let Some(work) = volume.take() {
+                        let other = !work.is_sync();
                         let done = carry_out(&disk, number, &volume, work);
+                        if other {
+                            lock(&volume.waiting).others_busy -= 1;
+                        }
                         if let (Some(runner), Done::Operations(done)) = (weak.upgrade(), &done) {
                             lock(&runner.inbox)
                                 .extend(done.iter().map(|(lane, _)| Job::Ended(*lane)));
@@ -281,27 +320,49 @@ fn waits_for_device(op: &Op) -> bool {
     )
 }
 
-/// Does it; a sweep tells its volume when it ends.
+/// Does it, and tells the volume what there is to learn of it.
 fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done {
+    let began = Instant::now();
     match work {
         Work::Operation(lane, Submission { token, op }) => {
             let result = disk.execute(&op);
+            if matches!(op, Op::Sync { .. }) {
+                volume.synced(began.elapsed());
+            }
             Done::Operations(vec![(lane, Completion { token, result })])
         }
-        Work::Sweep(syncs) => {
-            let began = Instant::now();
-            let result = disk.sync_all(number);
-            volume.swept(syncs.len(), began.elapsed());
-            let completion = |(lane, Submission { token, .. })| {
-                (lane, Completion { token, result: result.clone() })
-            };
-            Done::Operations(syncs.into_iter().map(completion).collect())
-        }
+        Work::Sweep(syncs) => Done::Operations(sweep(disk, number, volume, syncs)),
         Work::Read(lane, load, plan) => {
             let read = plan.execute(disk, true).map_err(|error| error.to_string());
             Done::Read(lane, load, read)
         }
     }
+}
+
+/// All these syncs by one of the volume, but for files that this does not cover.
+fn sweep(
+    disk: &OsDisk,
+    number: usize,
+    volume: &Volume,
+    syncs: Vec<(Lane, Submission)>,
+) -> Vec<(Lane, Completion)> {
+    let covered = |op: &Op| matches!(op, Op::Sync { file } if disk.is_covered(number, *file));
+    let covered: Vec<bool> = syncs.iter().map(|(_, sync)| covered(&sync.op)).collect();
+    let count = covered.iter().filter(|covered| **covered).count();
+    let began = Instant::now();
+    let swept = if count > 0 { disk.sync_all(number) } else { Ok(()) };
+    volume.swept(count, began.elapsed(), swept.is_err());
+    if let Err(error) = &swept {
+        log_line::line("ERROR", &format!("{error}; each log is synced on its own from now on"));
+    }
+    let one = |((lane, Submission { token, op }), covered): ((Lane, Submission), bool)| {
+        // After an error of the whole each file tells whether it was its own: what syncfs was told
+        // of takes nothing away from that.
+        let done = covered && swept.is_ok();
+        let result = if done { Ok(()) } else { disk.execute(&op) };
+        (lane, Completion { token, result })
+    };
+    syncs.into_iter().zip(covered).map(one).collect()
 }
 
 impl Drop for DiskRunner {
@@ -321,10 +382,10 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// So many syncs that wait become one `syncfs`.
 const SWEEP_MIN: usize = 8;
-/// How long a sweep may take, and how much longer for each log: some ten times what it takes on a
-/// device that nobody else uses.
+/// How long a sweep may take in any case.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
-const SWEEP_PATIENCE_A_FILE: Duration = Duration::from_millis(1);
+/// Threads of a volume that may do what is no sync while syncs wait.
+const OTHERS_MAX: usize = 3;
 /// How long a volume does without sweeps after one that took too long.
 const WITHOUT_SWEEPS: Duration = Duration::from_secs(10);
 
@@ -361,19 +422,53 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_that_others_write_to_does_without_sweeps_for_a_while() {
+    fn a_volume_where_sweeps_take_too_long_does_without_for_a_while() {
         let volume = Volume::default();
-        *lock(&volume.waiting) = waiting(100);
-        let limit = SWEEP_PATIENCE + 100 * SWEEP_PATIENCE_A_FILE;
+        *lock(&volume.waiting) = Waiting { sync_takes: Duration::from_millis(4), ..waiting(100) };
         assert!(matches!(volume.take(), Some(Work::Sweep(_))));
-        volume.swept(100, limit);
-        *lock(&volume.waiting) = waiting(100);
+        volume.swept(100, Duration::from_millis(200), false);
+        lock(&volume.waiting).syncs = waiting(100).syncs;
         assert!(matches!(volume.take(), Some(Work::Sweep(_))), "that was not too long");
-        volume.swept(100, limit + Duration::from_millis(1));
+        volume.swept(100, Duration::from_millis(201), false);
         lock(&volume.waiting).syncs = waiting(100).syncs;
         assert!(matches!(volume.take(), Some(Work::Operation(..))));
         lock(&volume.waiting).no_sweep_before = Some(Instant::now());
         assert!(matches!(volume.take(), Some(Work::Sweep(_))));
+        volume.swept(100, Duration::ZERO, true);
+        lock(&volume.waiting).syncs = waiting(100).syncs;
+        assert!(matches!(volume.take(), Some(Work::Operation(..))), "none after one that failed");
+    }
+
+    #[test]
+    fn what_is_no_sync_does_not_keep_all_threads_from_syncs() {
+        let mut queue = waiting(1);
+        let read = || Work::Read(Lane(1), 0, plan());
+        queue.others.extend((0..10).map(|_| read()));
+        let taken: Vec<bool> = (0..4).map(|_| queue.next().unwrap().is_sync()).collect();
+        assert_eq!(taken, [false, false, false, true]);
+        assert!(matches!(queue.next(), Some(Work::Read(..))), "no sync waits");
+    }
+
+    /// A file outside of the volume, or on a file system that hides errors, is synced itself; so is
+    /// each file after a sweep that failed.
+    #[test]
+    fn a_sweep_vouches_only_for_what_it_covers() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = ["a", "b"].map(|name| root.path().join(name));
+        dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+        let disk = OsDisk::with_volumes(&dirs[..1]).unwrap();
+        for (number, dir) in (0..).zip(&dirs) {
+            let path = dir.join("x.log");
+            disk.execute(&Op::Create { file: FileId(number), path }).unwrap();
+        }
+        assert!(!disk.is_covered(0, FileId(1)), "it is in no volume");
+        assert!(!disk.is_covered(1, FileId(0)), "there is no such volume");
+        let volume = Volume::default();
+        // Nothing is open under 7: whoever syncs it fails.
+        let done = sweep(&disk, 0, &volume, vec![sync(0), sync(1), sync(7)]);
+        let failed: Vec<bool> = done.iter().map(|(_, done)| done.result.is_err()).collect();
+        assert_eq!(failed, [false, false, true]);
+        assert!(!lock(&volume.waiting).no_sweeps);
     }
 
     /// Real files: each sync is told of once, whichever way it was done, and the end is orderly.

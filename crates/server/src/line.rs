@@ -14,16 +14,16 @@ use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use broker::Reply;
 use broker::reply::Body;
-use broker::{Outline, Reply};
 use bytes::Bytes;
 use messages::ApiKey;
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout;
+use tokio::task::coop::consume_budget;
 
-use crate::send::Sender;
+use crate::send::{Answer, Sender};
 
 /// One connection's way out.
 #[derive(Debug)]
@@ -58,10 +58,8 @@ struct Left {
 enum What {
     /// All of it.
     Reply(Box<Reply>),
-    /// Sending it.
-    Outline(Outline),
-    /// Sending its rest.
-    Rest(Vec<Bytes>),
+    /// Sending it, or its rest.
+    Answer(Answer),
     /// Giving up, with the reason.
     Broken(String),
 }
@@ -104,7 +102,9 @@ impl Line {
         while sent < here && !state.sending {
             let Some((reply, place)) = state.next() else { break };
             drop(state);
+            let guard = Unfinished(self);
             let left = self.try_send(reply, place, sender);
+            std::mem::forget(guard);
             state = self.lock();
             state.left = left;
             if state.left.is_some() {
@@ -125,34 +125,32 @@ impl Line {
     /// Sends an answer if nobody has to be waited for; else gives what is left to do.
     fn try_send(
         &self,
-        mut reply: Reply,
+        reply: Reply,
         place: Option<OwnedSemaphorePermit>,
         sender: &Sender,
     ) -> Option<Left> {
         let left = |what| Some(Left { what, place });
-        let light = is_light(reply.call.api) && !matches!(reply.body, Body::Offsets(_));
-        if !light || !sender.find_at_hand(&mut reply) {
+        if !is_light(reply.call.api) || matches!(reply.body, Body::Offsets(_)) {
             return left(What::Reply(Box::new(reply)));
         }
         let name = reply.call.api.facts().name;
-        let mut outline = match reply.outline() {
-            Ok(Some(outline)) => outline,
-            Ok(None) => return None,
+        let parts = match sender.prepare_at_hand(reply) {
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(answer))) => match answer.into_parts() {
+                Ok(parts) => parts,
+                Err(answer) => return left(What::Answer(answer)),
+            },
+            Ok(Err(reply)) => return left(What::Reply(Box::new(reply))),
             Err(error) => return left(What::Broken(format!("{name} response: {error}"))),
         };
-        if outline.frame.len() > HERE_BYTES || !sender.fill_at_hand(&mut outline) {
-            return left(What::Outline(outline));
-        }
-        let mut parts = outline.frame.parts;
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        match self.half.try_write_vectored(&slices) {
-            Ok(count) => {
-                advance(&mut parts, count);
-                if parts.is_empty() { None } else { left(What::Rest(parts)) }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => left(What::Rest(parts)),
-            Err(error) => left(What::Broken(gone(&error))),
-        }
+        let sent = match self.half.try_write_vectored(&slices) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return left(What::Broken(gone(&error))),
+        };
+        let rest = rest(parts, sent);
+        if rest.is_empty() { None } else { left(What::Answer(Answer::rest(rest))) }
     }
 
     /// The writer task: sends what was left to it; ends with the reason to close, or an empty one.
@@ -171,28 +169,25 @@ impl Line {
             }
             drop(place);
             self.lock().sending = false;
+            // Nor may a peer whose socket always takes more keep a thread from all others.
+            consume_budget().await;
         }
     }
 
     async fn finish(&self, what: What, sender: &Sender, idle: Duration) -> Result<(), String> {
-        let outline = match what {
+        let answer = match what {
             What::Broken(reason) => return Err(reason),
-            What::Rest(parts) => Outline { frame: parts.into(), extracts: Vec::new() },
-            What::Outline(outline) => outline,
+            What::Answer(answer) => answer,
             What::Reply(reply) => {
                 let name = reply.call.api.facts().name;
-                let outline = sender.outline(*reply).await;
-                match outline.map_err(|error| format!("{name} response: {error}"))? {
-                    Some(outline) => outline,
+                let answer = sender.prepare(*reply).await;
+                match answer.map_err(|error| format!("{name} response: {error}"))? {
+                    Some(answer) => answer,
                     None => return Ok(()),
                 }
             }
         };
-        match timeout(idle, sender.send(&self.half, &outline)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(gone(&error)),
-            Err(_) => Err("it does not read its answers".to_owned()),
-        }
+        sender.send(&self.half, &answer, idle).await.map_err(|error| gone(&error))
     }
 
     /// Tells the peer that nothing more comes.
@@ -204,6 +199,17 @@ impl Line {
     /// The data under this lock is whole at every point a panic can occur.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the connection if sending panics: nobody else may go on in the middle of an answer.
+struct Unfinished<'a>(&'a Line);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let what = What::Broken("its answer could not be made; see the panic above".to_owned());
+        self.0.lock().left = Some(Left { what, place: None });
+        self.0.wake.notify_one();
     }
 }
 
@@ -283,14 +289,15 @@ impl<R> Order<R> {
     }
 }
 
-/// Takes so many bytes off the front.
-fn advance(parts: &mut Vec<Bytes>, mut count: usize) {
+/// What is left of the parts without so many bytes at the front.
+fn rest(mut parts: Vec<Bytes>, mut sent: usize) -> Vec<Bytes> {
     parts.retain_mut(|part| {
-        let taken = count.min(part.len());
-        count -= taken;
-        let _ = part.split_to(taken);
+        let taken = sent.min(part.len());
+        sent -= taken;
+        drop(part.split_to(taken));
         !part.is_empty()
     });
+    parts
 }
 
 /// True if answers of that API are small, or (of a Fetch) held in a file until they are sent.
@@ -313,16 +320,13 @@ pub fn is_light(api: ApiKey) -> bool {
 
 /// A peer that went away is no news.
 fn gone(error: &io::Error) -> String {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
-    if matches!(error.kind(), BrokenPipe | ConnectionReset) {
-        String::new()
-    } else {
-        error.to_string()
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
+    match error.kind() {
+        BrokenPipe | ConnectionReset => String::new(),
+        TimedOut => "it does not read its answers".to_owned(),
+        _ => error.to_string(),
     }
 }
-
-/// The largest answer that whoever brings it sends.
-const HERE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -371,11 +375,10 @@ mod tests {
     #[test]
     fn what_the_socket_took_is_not_sent_again() {
         let parts = || vec![Bytes::from_static(b"head"), Bytes::from_static(b"records")];
-        for (count, rest) in [(0, "headrecords"), (3, "drecords"), (4, "records"), (11, "")] {
-            let mut parts = parts();
-            advance(&mut parts, count);
-            assert_eq!(parts.concat(), rest.as_bytes());
-            assert!(parts.iter().all(|part| !part.is_empty()));
+        for (sent, left) in [(0, "headrecords"), (3, "drecords"), (4, "records"), (11, "")] {
+            let rest = rest(parts(), sent);
+            assert_eq!(rest.concat(), left.as_bytes());
+            assert!(rest.iter().all(|part| !part.is_empty()));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -33,6 +33,9 @@ struct Volume {
     /// Open from the start to the end, because the system tells of a failed write only those who
     /// had the file system open when it failed.
     dir: File,
+    device: u64,
+    /// `syncfs` does there what `fdatasync` does.
+    can_sync_all: bool,
 }
 
 type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
@@ -40,7 +43,7 @@ type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
 #[derive(Debug)]
 struct Handle {
     path: PathBuf,
-    volume: usize,
+    volume: Option<usize>,
     file: OnceLock<File>,
 }
 
@@ -56,9 +59,15 @@ impl Handle {
 }
 
 /// The same files for a thread that must not wait for the device: a read of what the page cache
-/// does not hold fails with [`io::ErrorKind::WouldBlock`].
+/// does not hold fails with [`io::ErrorKind::WouldBlock`], and so does one of more than `max` bytes.
+/// Only on a file system that can't tell what is cached does it read, and wait.
 #[derive(Debug)]
-pub struct Cached<'a>(pub &'a OsDisk);
+pub struct Cached<'a> {
+    /// The files.
+    pub disk: &'a OsDisk,
+    /// The most bytes read at once.
+    pub max: usize,
+}
 
 /// A file that stays readable whatever becomes of its id, to be sent piece by piece.
 #[derive(Clone, Debug)]
@@ -71,9 +80,13 @@ impl Pinned {
     /// # Errors
     /// The system's.
     fn read_cached(&self, buffer: &mut [u8], at: u64) -> io::Result<Option<usize>> {
+        // Opening it would wait, too.
+        let Some(file) = self.0.file.get() else { return Ok(None) };
         let slices = &mut [io::IoSliceMut::new(buffer)];
         loop {
-            match rustix::io::preadv2(self.0.file()?, slices, at, ReadWriteFlags::NOWAIT) {
+            match rustix::io::preadv2(file, slices, at, ReadWriteFlags::NOWAIT) {
+                // The end of the file; or, with Linux 5.9 and 5.10, what is not cached.
+                Ok(0) => return Ok(None),
                 Ok(count) => return Ok(Some(count)),
                 Err(Errno::INTR) => {}
                 // Not every file system can tell; there, reading is what everybody does.
@@ -156,8 +169,13 @@ impl OsDisk {
     /// One of them can't be opened.
     pub fn with_volumes(dirs: &[PathBuf]) -> Result<Self> {
         let volume = |path: &PathBuf| {
-            let dir = File::open(path).map_err(|error| StorageError::io("open", path, &error))?;
-            Ok(Volume { path: path.clone(), dir })
+            let open = || {
+                let dir = File::open(path)?;
+                let device = dir.metadata()?.dev();
+                let can_sync_all = reports_all(&dir)?;
+                Ok(Volume { path: path.clone(), dir, device, can_sync_all })
+            };
+            open().map_err(|error: io::Error| StorageError::io("open", path, &error))
         };
         let volumes: Result<Vec<_>> = dirs.iter().map(volume).collect();
         Ok(Self { shards: Default::default(), volumes: volumes? })
@@ -179,7 +197,7 @@ impl OsDisk {
             | Op::RenameDir { from: path, .. }
             | Op::RenameFile { from: path, .. }
             | Op::RemoveDirAll { path }
-            | Op::RemoveFile { path } => self.volume_of_path(path),
+            | Op::RemoveFile { path } => self.volume_of_path(path).unwrap_or(0),
             Op::Write { file, .. }
             | Op::Sync { file }
             | Op::Truncate { file, .. }
@@ -189,24 +207,34 @@ impl OsDisk {
 
     /// The number of the volume that an open file is in.
     pub fn volume_of_file(&self, file: FileId) -> usize {
-        self.handle("find", file).map_or(0, |handle| handle.volume)
+        self.handle("find", file).ok().and_then(|handle| handle.volume).unwrap_or(0)
     }
 
-    fn volume_of_path(&self, path: &Path) -> usize {
+    /// True if [`Self::sync_all`] of that volume also does what syncing this file does: it is on the
+    /// volume's file system, which is of a kind that tells of every failed write.
+    pub fn is_covered(&self, volume: usize, file: FileId) -> bool {
+        let Some(of) = self.volumes.get(volume).filter(|of| of.can_sync_all) else { return false };
+        let Ok(handle) = self.handle("find", file) else { return false };
+        let device = handle.file().and_then(File::metadata).map(|metadata| metadata.dev());
+        handle.volume == Some(volume) && device.is_ok_and(|device| device == of.device)
+    }
+
+    fn volume_of_path(&self, path: &Path) -> Option<usize> {
         let within = self.volumes.iter().enumerate();
         let within = within.filter(|(_, volume)| path.starts_with(&volume.path));
         let nearest = within.max_by_key(|(_, volume)| volume.path.as_os_str().len());
-        nearest.map_or(0, |(index, _)| index)
+        nearest.map(|(index, _)| index)
     }
 
     /// Makes everything durable that was written to the volume's file system before, whoever wrote
-    /// it: cheaper than syncing many files each.
+    /// it: cheaper than syncing many files each. After an error each file has to be synced: the
+    /// system tells of a failed write only once this way, and not of whose it was.
     ///
     /// # Errors
     /// The system's, for any file there; no such volume.
     pub fn sync_all(&self, volume: usize) -> Result<()> {
         let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
-        let Volume { path, dir } = self.volumes.get(volume).ok_or_else(missing)?;
+        let Volume { path, dir, .. } = self.volumes.get(volume).ok_or_else(missing)?;
         loop {
             match rustix::fs::syncfs(dir) {
                 Ok(()) => return Ok(()),
@@ -350,12 +378,15 @@ impl Disk for OsDisk {
 
 impl Disk for Cached<'_> {
     fn execute(&self, op: &Op) -> Result<()> {
-        self.0.execute(op)
+        self.disk.execute(op)
     }
 
     fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
-        let pinned = self.0.pin(file)?;
+        let pinned = self.disk.pin(file)?;
         let read = || {
+            if len > self.max {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             let left = if len <= SMALL_BYTES {
                 len as u64
             } else {
@@ -377,16 +408,33 @@ impl Disk for Cached<'_> {
     }
 
     fn len(&self, file: FileId) -> Result<u64> {
-        self.0.len(file)
+        self.disk.len(file)
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.0.list(dir)
+        self.disk.list(dir)
     }
 
     fn read_file(&self, path: &Path) -> Result<Bytes> {
-        self.0.read_file(path)
+        self.disk.read_file(path)
     }
+}
+
+/// True on a file system, of a kernel, where `syncfs` waits for all writes and tells of each that
+/// failed: errors of some are lost before Linux 5.17, and over a network or FUSE it may do nothing.
+fn reports_all(dir: &File) -> io::Result<bool> {
+    const EXT4: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683e;
+    const F2FS: u64 = 0xf2f5_2010;
+    let kind = rustix::fs::fstatfs(dir)?.f_type as u64;
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_str().unwrap_or_default().split('.').map_while(|part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        part[..digits].parse::<u32>().ok()
+    });
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Ok([EXT4, XFS, BTRFS, F2FS].contains(&kind) && version >= (5, 17))
 }
 
 /// Small parts are joined, so that a stamped batch costs one system call; large ones are written
