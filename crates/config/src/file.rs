@@ -7,6 +7,7 @@
 //!   data or access and can't be honoured is a mistake, never a warning.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 
 use wire::files::parse_properties;
@@ -119,6 +120,15 @@ pub fn read_variable(name: &str, value: &str) -> Option<Setting> {
     Some(Setting { key, value: value.to_owned(), place: name.to_owned() })
 }
 
+/// The settings that the variables of an environment are. The node and the tool that formats its
+/// directories read them alike, so that both mean the same directories.
+pub fn read_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Setting> {
+    variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter_map(|(name, value)| read_variable(&name, &value.to_string_lossy()))
+        .collect()
+}
+
 /// Makes a plan of settings, later ones over earlier ones. `hostname` is what this machine calls
 /// itself.
 ///
@@ -227,8 +237,7 @@ fn plan_identity(plan: &mut Plan, mistake: &mut dyn FnMut(&str, String)) {
         mistake("process.roles", text);
     }
     plan.roles = roles;
-    let dirs = text("log.dirs").or_else(|| text("log.dir")).unwrap_or("/tmp/kafka-logs".into());
-    plan.log_dirs = split_list(&dirs).map(str::to_owned).collect();
+    plan.log_dirs = log_dirs(&plan.values);
     let Some(first) = plan.log_dirs.first().cloned() else {
         mistake("log.dirs", "log.dirs = \"\": expected a directory".into());
         return;
@@ -238,7 +247,14 @@ fn plan_identity(plan: &mut Plan, mistake: &mut dyn FnMut(&str, String)) {
             mistake("log.dirs", format!("log.dirs names {dir} twice"));
         }
     }
-    plan.metadata_dir = text("metadata.log.dir").unwrap_or(first);
+    plan.metadata_dir = text("metadata.log.dir").filter(|dir| !dir.is_empty()).unwrap_or(first);
+}
+
+/// `log.dirs`, or what stands in for it.
+pub(crate) fn log_dirs(values: &BTreeMap<String, String>) -> Vec<String> {
+    let dirs = values.get("log.dirs").or_else(|| values.get("log.dir"));
+    let dirs = dirs.map_or("/tmp/kafka-logs", String::as_str);
+    split_list(dirs).map(str::to_owned).collect()
 }
 
 fn plan_listeners(plan: &mut Plan, hostname: &str, mistake: &mut dyn FnMut(&str, String)) {
@@ -365,7 +381,7 @@ fn names(endpoints: &[Endpoint]) -> String {
 
 /// Reads `NAME://host:port,...`. Two listeners can't share a port of this machine; what is told may,
 /// as behind one load balancer.
-fn parse_endpoints(text: &str, apart: bool) -> Result<Vec<Endpoint>, String> {
+pub(crate) fn parse_endpoints(text: &str, apart: bool) -> Result<Vec<Endpoint>, String> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for entry in split_list(text) {
         let bad = || format!("{entry:?}: expected NAME://host:port");

@@ -2,9 +2,10 @@
 //!
 //! Owns: the tables of keys of a broker ([`broker`]), a topic ([`topic`]), a group ([`group`]) and
 //! a client metrics subscription ([`client_metrics`]), those of a client ([`client`]), the layers a
-//! value comes from ([`layers`]), the operator's file ([`mod@file`]), and the typed values behind
-//! them; which known word a wrong one was meant to be ([`nearest`]). Names and defaults are Apache
-//! Kafka's; where a default of ours differs the row says so.
+//! value comes from ([`layers`]), the operator's file ([`mod@file`]), what formatting takes of it
+//! ([`storage`]), and the typed values behind them; which known word a wrong one was meant to be
+//! ([`nearest`]). Names and defaults are Apache Kafka's; where a default of ours differs the row
+//! says so.
 
 pub mod broker;
 pub mod client;
@@ -12,6 +13,7 @@ pub mod client_metrics;
 pub mod file;
 pub mod group;
 pub mod layers;
+pub mod storage;
 pub mod topic;
 pub mod value;
 

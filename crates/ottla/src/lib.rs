@@ -216,10 +216,7 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
         };
         set_log_level("KAFKA_LOG4J_ROOT_LOGLEVEL", &level).map_err(Refusal::Usage)?;
     }
-    let variables: Vec<Setting> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter_map(|(name, value)| file::read_variable(&name, &value.to_string_lossy()))
-        .collect();
+    let variables = file::read_variables(std::env::vars_os());
     if from_file.is_empty() && variables.is_empty() && overrides.is_empty() {
         return Err(format!("start needs --config FILE\n\n{USAGE}").into());
     }

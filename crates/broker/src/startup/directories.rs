@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use messages::VotersRecord;
+use messages::voters_record::Voter;
 use metadata::controller::{self, IdSource};
 use metadata::{QuorumStatement, Record, SnapshotId, snapshot};
 use ottla_log::disk::{Disk, Op};
@@ -38,13 +40,51 @@ pub struct Format {
     pub node_id: i32,
     /// `cluster.id`.
     pub cluster_id: String,
-    /// The quorum is this node alone and the log says so (`--standalone`): name, host and port of
-    /// its controller listener. Without it the operator's file names the voters.
-    pub standalone: Option<(String, String, u16)>,
+    /// It has a controller. One that has none is given all of the metadata and begins without.
+    pub is_controller: bool,
+    /// What is known of the quorum at the beginning.
+    pub quorum: FirstQuorum,
     /// The records the metadata begins with.
     pub records: Vec<Record>,
     /// Directories that are formatted already are left as they are.
     pub ignore_formatted: bool,
+}
+
+/// What a new metadata log says of its quorum.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FirstQuorum {
+    /// Nothing: the operator's file names the voters.
+    Configured,
+    /// That the log names its voters; this node learns from the others who they are.
+    Learned,
+    /// This node alone, whose controller listener has that name, host and port.
+    Alone((String, String, u16)),
+    /// These voters. One that is this node tells the id of its metadata directory.
+    Voters(Vec<Voter>),
+}
+
+impl FirstQuorum {
+    /// What the log says, on a node whose metadata directory has that id.
+    fn statement(&self, id: i32, directory_id: Uuid) -> QuorumStatement {
+        match self {
+            Self::Configured => QuorumStatement::default(),
+            Self::Learned => QuorumStatement { kraft_version: 1, voters: None },
+            Self::Alone(endpoint) => {
+                VoterIdentity { id, directory_id, endpoint: endpoint.clone() }.alone()
+            }
+            Self::Voters(voters) => {
+                let voters = VotersRecord { voters: voters.clone(), ..Default::default() };
+                QuorumStatement { kraft_version: 1, voters: Some(voters) }
+            }
+        }
+    }
+
+    /// The id that a node's metadata directory has to have, if that is known before.
+    fn directory_id(&self, node_id: i32) -> Option<Uuid> {
+        let Self::Voters(voters) = self else { return None };
+        let own = voters.iter().find(|voter| voter.voter_id == node_id);
+        own.map(|voter| voter.voter_directory_id)
+    }
 }
 
 /// Reads `meta.properties` of a directory; `None` if it is empty or absent.
@@ -192,9 +232,11 @@ pub fn format(
             }
             return Err(StartError(format!("{} is already formatted", dir.display())));
         }
-        let id = ids.next_id();
+        let is_metadata_dir = *dir == format.metadata_dir;
+        let given = format.quorum.directory_id(format.node_id).filter(|_| is_metadata_dir);
+        let id = given.unwrap_or_else(|| ids.next_id());
         disk.execute(&Op::CreateDir { path: dir.clone() })?;
-        if *dir == format.metadata_dir {
+        if is_metadata_dir && format.is_controller {
             write_bootstrap(disk, format, id, now_ms)?;
         }
         let meta = MetaProperties {
@@ -223,13 +265,7 @@ fn write_bootstrap(
 ) -> Result<(), StartError> {
     let dir = format.metadata_dir.join(METADATA_DIR);
     disk.execute(&Op::CreateDir { path: dir.clone() })?;
-    let quorum = match &format.standalone {
-        Some(endpoint) => {
-            let id = format.node_id;
-            VoterIdentity { id, directory_id, endpoint: endpoint.clone() }.alone()
-        }
-        None => QuorumStatement::default(),
-    };
+    let quorum = format.quorum.statement(format.node_id, directory_id);
     let level = controller::metadata_version(&format.records);
     let file = snapshot::write(&format.records, level, &quorum, 0, now_ms, now_ms)?;
     let path = dir.join(SnapshotId::BOOTSTRAP.file_name());

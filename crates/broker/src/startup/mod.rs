@@ -23,7 +23,7 @@ pub mod directories;
 mod partitions;
 mod quorum;
 
-pub use directories::{Format, Identity, format, identify, identify_all};
+pub use directories::{FirstQuorum, Format, Identity, format, identify, identify_all};
 
 /// What the operator chose.
 #[derive(Clone, Debug)]
@@ -257,7 +257,7 @@ fn format_alone(
 ) -> Result<(), StartError> {
     let told = options.listeners.iter().find_map(|listener| listener.advertised.clone());
     let told = told.map(|(host, port)| ("CONTROLLER".to_owned(), host, port));
-    let standalone = options.controller.clone().or(told);
+    let endpoint = options.controller.clone().or(told);
     let mut dirs = options.log_dirs.clone();
     if !dirs.contains(&options.metadata_dir) {
         dirs.push(options.metadata_dir.clone());
@@ -267,7 +267,8 @@ fn format_alone(
         metadata_dir: options.metadata_dir.clone(),
         node_id: options.node_id,
         cluster_id: rng.next_id().to_string(),
-        standalone,
+        is_controller: true,
+        quorum: endpoint.map_or(FirstQuorum::Configured, FirstQuorum::Alone),
         records: controller::features(),
         ignore_formatted: false,
     };

@@ -219,6 +219,13 @@ pub fn check_voters(
              {who}; this version leads a quorum of its own only"
         ))
     };
+    if statement.kraft_version > 0 && statement.voters.is_none() {
+        return Err(StartError(format!(
+            "the metadata log of node {node_id} names no voters: it was formatted with \
+             --no-initial-controllers, to learn them from another controller, and this version \
+             leads a quorum of its own only; format it with --standalone"
+        )));
+    }
     if let Some(voters) = statement.voters.as_ref().filter(|_| statement.kraft_version > 0) {
         let mine = |voter: &messages::voters_record::Voter| {
             voter.voter_id == node_id && voter.voter_directory_id == directory_id

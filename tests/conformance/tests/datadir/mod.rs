@@ -1,5 +1,7 @@
 //! Data directories given to and fro between Ottla and Apache Kafka 4.4.0, in place.
 
+mod formatting;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -95,7 +95,8 @@ fn configure(directory: &Path, lines: &str) {
     let data = directory.join("data");
     let text = format!(
         "process.roles=broker,controller\nnode.id=1\nlog.dirs={}\n\
-         controller.listener.names=CONTROLLER\noffsets.topic.replication.factor=1\n{lines}",
+         controller.listener.names=CONTROLLER\noffsets.topic.replication.factor=1\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:9093\n{lines}",
         data.display()
     );
     fs::write(directory.join("server.properties"), text).expect("a configuration file");

@@ -219,7 +219,9 @@ fn mask(text: &str) -> String {
         let before = out.chars().next_back();
         let apart = !before.is_some_and(|letter| letter.is_ascii_alphanumeric());
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let id = out.ends_with("TopicId: ") || out.ends_with("\"topicId\":\"");
+        let id = ["TopicId: ", "\"topicId\":\"", "directory.id="].iter().any(|at| out.ends_with(at))
+            // What `random-uuid` prints.
+            || (out.is_empty() && rest.len() == 23 && rest.ends_with('\n'));
         let (masked, length) = if id && is_id(rest) {
             ("{id}", 22)
         } else if apart && harness::starts_with_uuid(rest) {
@@ -439,6 +441,11 @@ fn kafka_consumer_groups_of_many_groups_is_apache_kafkas() {
 #[test]
 fn kafka_dump_log_is_apache_kafkas() {
     transcript("kafka-dump-log");
+}
+
+#[test]
+fn kafka_storage_is_apache_kafkas() {
+    transcript("kafka-storage");
 }
 
 #[test]
