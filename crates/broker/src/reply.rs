@@ -1,9 +1,9 @@
 //! Answers on their way to a connection.
 //!
-//! The node decides what an answer says; whoever sends it encodes it and, for answers that hold data
-//! of a log, finds that data. So no file is read inside a step. Records of a Fetch are read only
-//! where it has to be seen how far they may be: else the answer is an outline with gaps, which are
-//! filled from files while it is sent.
+//! The node decides what an answer says; whoever sends it encodes it and, for answers that hold
+//! data of a log, finds that data. So no file is read inside a step. Records of a Fetch are read
+//! only where it has to be seen how far they may be: else the answer is an outline with gaps, which
+//! are filled from files while it is sent.
 
 use messages::fetch_response::FetchResponse;
 use messages::header::response_header_version;

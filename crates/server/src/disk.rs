@@ -2,10 +2,10 @@
 //!
 //! Submissions enter in the order the node gave them. Quick ones (page-cache writes, opens) run on
 //! the thread that brought them; what waits for the device runs on threads of its volume, so that a
-//! slow or dead directory does not hold the others up. One lane's operations start in order; a write
-//! or sync may start while syncs are under way, everything else waits for them, so that no file is
-//! closed or cut under a sync. Reads for the node itself share those threads; they are in no lane,
-//! because a plan for files that are gone reads nothing.
+//! slow or dead directory does not hold the others up. One lane's operations start in order; a
+//! write or sync may start while syncs are under way, everything else waits for them, so that no
+//! file is closed or cut under a sync. Reads for the node itself share those threads; they are in
+//! no lane, because a plan for files that are gone reads nothing.
 //!
 //! Group commit has two stages. A log has one sync under way at a time, which covers what was
 //! written before (`ottla_log`). And when more syncs of a volume wait than its threads soon get to,

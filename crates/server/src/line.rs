@@ -1,8 +1,8 @@
 //! The way out of a connection: answers leave in the order of their requests.
 //!
 //! Whoever brings the answer that is next sends it, if it is small, at hand, and the socket takes
-//! it at once: the thread that made a batch durable also tells its producer, and no other thread has
-//! to wake up for that. Everything else is done by the connection's writer task.
+//! it at once: the thread that made a batch durable also tells its producer, and no other thread
+//! has to wake up for that. Everything else is done by the connection's writer task.
 //!
 //! Invariants:
 //! - I1: one thread sends at a time; it holds `sending`, not the lock.

@@ -3,9 +3,9 @@
 //! Measured over loopback, an answer of 1 MiB from the page cache: read into fresh memory and
 //! written 0.7 to 1.0 s of processor time a GB, read into memory used before 0.34 to 0.45, by
 //! `sendfile` 0.22 to 0.26 (docs/decisions/0005). And it takes no memory, whatever the size of the
-//! answer and however slowly it is read; only records in which it had to be seen how far they may be
-//! read (see `ottla_log::Found`) are held. What the page cache does not hold is first read on threads
-//! of its volume, so that a reader of old data keeps nobody else waiting.
+//! answer and however slowly it is read; only records in which it had to be seen how far they may
+//! be read (see `ottla_log::Found`) are held. What the page cache does not hold is first read on
+//! threads of its volume, so that a reader of old data keeps nobody else waiting.
 //!
 //! Invariants:
 //! - I1: a thread of the runtime does not wait for the device here, but for pages that vanish from
@@ -50,11 +50,6 @@ impl Answer {
     /// The rest of one, in memory.
     pub fn rest(parts: Vec<Bytes>) -> Self {
         Self { frame: parts.into(), pieces: Vec::new() }
-    }
-
-    /// How many bytes it has.
-    pub fn len(&self) -> usize {
-        self.frame.len()
     }
 
     /// Its parts, if they are all in memory.

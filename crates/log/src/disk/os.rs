@@ -59,8 +59,8 @@ impl Handle {
 }
 
 /// The same files for a thread that must not wait for the device: a read of what the page cache
-/// does not hold fails with [`io::ErrorKind::WouldBlock`], and so does one of more than `max` bytes.
-/// Only on a file system that can't tell what is cached does it read, and wait.
+/// does not hold fails with [`io::ErrorKind::WouldBlock`], and so does one of more than `max`
+/// bytes. Only on a file system that can't tell what is cached does it read, and wait.
 #[derive(Debug)]
 pub struct Cached<'a> {
     /// The files.
@@ -210,8 +210,8 @@ impl OsDisk {
         self.handle("find", file).ok().and_then(|handle| handle.volume).unwrap_or(0)
     }
 
-    /// True if [`Self::sync_all`] of that volume also does what syncing this file does: it is on the
-    /// volume's file system, which is of a kind that tells of every failed write.
+    /// True if [`Self::sync_all`] of that volume also does what syncing this file does: it is on
+    /// the volume's file system, which is of a kind that tells of every failed write.
     pub fn is_covered(&self, volume: usize, file: FileId) -> bool {
         let Some(of) = self.volumes.get(volume).filter(|of| of.can_sync_all) else { return false };
         let Ok(handle) = self.handle("find", file) else { return false };
