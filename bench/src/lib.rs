@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p ottla-bench -- run            everything, about a quarter of an hour
 //! cargo run --release -p ottla-bench -- table --update the table in README
+//! cargo run --release -p ottla-bench -- raw ...        one load, on one broker
 //! ```
 //!
 //! Owns the brokers and load drivers that it starts, `target/bench/` (their data, scratch results)
@@ -65,6 +66,7 @@ pub mod broker;
 pub mod driver;
 pub mod machine;
 pub mod proc;
+pub mod raw;
 pub mod results;
 pub mod run;
 pub mod start;

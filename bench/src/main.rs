@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use ottla_bench::broker::Peer;
 use ottla_bench::results::{self, Results};
 use ottla_bench::run::{self, Options, Workload};
-use ottla_bench::table;
+use ottla_bench::{raw, table};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             println!("{}", table::text(&Results::read(&path)?));
             Ok(())
         }),
+        Some("raw") => raw::command::run(&words[1..]).map(|told| println!("{told}")),
         Some("table") => print_table(&words[1..]),
         _ => Err(USAGE.to_owned()),
     };
@@ -89,4 +90,5 @@ const USAGE: &str = "usage: ottla-bench run [FLAG VALUE]...   measure, and print
 Results go to bench/results/COMMIT.json, beside those that are there. With less than the default,
 or with changes that are not committed, they are scratch and go to target/bench/scratch.json.
        ottla-bench table [--file PATH]  print the table of the newest results, or of that file
-       ottla-bench table --update       write the table of the newest results into README";
+       ottla-bench table --update       write the table of the newest results into README
+       ottla-bench raw ...              one load on one broker; see `ottla-bench raw`";
