@@ -64,6 +64,7 @@
 
 pub mod broker;
 pub mod driver;
+pub mod limits;
 pub mod machine;
 pub mod proc;
 pub mod raw;
