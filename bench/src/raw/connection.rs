@@ -116,15 +116,23 @@ impl Connection {
         if self.led(&topic.name)?.is_none() {
             self.create(topic)?;
         }
+        self.wait_led(&topic.name)
+    }
+
+    /// Waits until all partitions of a topic are led and answer, and returns how many it has.
+    ///
+    /// # Errors
+    /// If that takes too long, or the broker goes away.
+    pub fn wait_led(&mut self, name: &str) -> Result<i32, String> {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(Some(count)) = self.led(&topic.name)?
-                && self.offsets(&topic.name, count, Place::End).is_ok()
+            if let Some(Some(count)) = self.led(name)?
+                && self.offsets(name, count, Place::End).is_ok()
             {
                 return Ok(count);
             }
             if Instant::now() > until {
-                return Err(format!("topic {}: not all partitions are led", topic.name));
+                return Err(format!("topic {name}: not all partitions are led"));
             }
             thread::park_timeout(POLL);
         }

@@ -40,7 +40,6 @@ pub struct Plan {
 pub struct Prepared {
     plan: Plan,
     lanes: Vec<Lane>,
-    stop: Arc<AtomicBool>,
 }
 
 impl Prepared {
@@ -49,6 +48,14 @@ impl Prepared {
     /// # Errors
     /// If the broker refuses, or there is nothing to read from the beginning.
     pub fn new(plan: &Plan) -> Result<Self, String> {
+        Self::until(plan, Arc::new(AtomicBool::new(false)))
+    }
+
+    /// As [`Self::new`]; the readers end when `stop` is set, as if their time were over.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn until(plan: &Plan, stop: Arc<AtomicBool>) -> Result<Self, String> {
         if plan.connections == 0 {
             return Err("fetch needs a connection".into());
         }
@@ -57,7 +64,6 @@ impl Prepared {
         let name = &plan.topic.name;
         let starts = asking.offsets(name, count, Place::Start)?;
         let ends = asking.offsets(name, count, Place::End)?;
-        let stop = Arc::new(AtomicBool::new(false));
         let mut lanes = Vec::new();
         for lane in 0..plan.connections {
             let partition = lane % count as usize;
@@ -72,12 +78,7 @@ impl Prepared {
             let next = if again.is_some() { start } else { end };
             lanes.push(Lane { reader, again, next, stop });
         }
-        Ok(Self { plan: plan.clone(), lanes, stop })
-    }
-
-    /// Ends the readers when it is set, as if their time were over.
-    pub fn stop(&self) -> Arc<AtomicBool> {
-        self.stop.clone()
+        Ok(Self { plan: plan.clone(), lanes })
     }
 
     /// Reads.
@@ -85,7 +86,7 @@ impl Prepared {
     /// # Errors
     /// If anything is refused or the broker goes away.
     pub fn run(self) -> Result<Report, String> {
-        let Self { plan, lanes, .. } = self;
+        let Self { plan, lanes } = self;
         clocked(|| {
             let until = plan.time.map(|time| Instant::now() + time);
             let volume = plan.volume;
