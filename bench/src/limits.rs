@@ -8,8 +8,8 @@
 //! - `append`: to a file in the page cache, with and without a sync after each piece.
 //! - `crc32c`: the checksum of a batch.
 //! - `sync`: 4 KiB appended and synced, again and again.
-//! - `bare_produce`: what no broker of 1 MiB batches can do without: receive, checksum, append, sync,
-//!   and say so; five pieces are on their way.
+//! - `bare_produce`: what no broker of 1 MiB batches can do without: receive, checksum, append,
+//!   sync, and say so; five pieces are on their way.
 //! - `bare_fetch`: a piece of a file to whoever asks for it, with a copy (pread and write) and
 //!   without (sendfile), one request on its way.
 

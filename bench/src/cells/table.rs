@@ -31,8 +31,8 @@ fn above(results: &Results) -> String {
     format!(
         "Commit {}, {}. Ottla syncs before it acknowledges unless a row says otherwise, Apache \
          Kafka never (its default). The machine in the same run: loopback {} MB/s with 1 MiB \
-         writes, appending to the page cache {} MB/s and with a sync after each MiB {} MB/s, CRC-32C \
-         {} MB/s, 4 KiB appended and synced in {} ms (p99 {}).\n\n",
+         writes, appending to the page cache {} MB/s and with a sync after each MiB {} MB/s, \
+         CRC-32C {} MB/s, 4 KiB appended and synced in {} ms (p99 {}).\n\n",
         results.text("commit"),
         results.text("date").split('T').next().unwrap_or_default(),
         of("/loopback/1MiB/mb_per_second"),
