@@ -253,8 +253,8 @@ const HEAD: &str = "| | Ottla | Apache Kafka 4.3.1 | ratio (range of rounds) | n
                     |---|--:|--:|--:|--:|---|\n";
 const CELLS: &str = "The log under twelve loads (raw ones are requests encoded beforehand, on bare \
                      sockets: `bench/src/raw`), each with what it must reach. Two equal Apache \
-                     Kafkas differ by up to 15 % in MB/s, 25 % in CPU, and 30 % in p99 on two cores: \
-                     within that, or within what rounds differ by, Ottla is equal.";
+                     Kafkas differ on two cores by up to 15 % in MB/s, 25 % in CPU, and 30 % in \
+                     p99: within that, or within what rounds differ by, Ottla is equal.";
 const PEERS: &[(Peer, &str)] = &[
     (
         Peer::Default,

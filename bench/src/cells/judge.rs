@@ -1,7 +1,8 @@
 //! What a comparison means for a target. Owns nothing.
 //!
 //! - Ottla is better or worse if the median ratio is beyond the band of its kind
-//!   ([`super::plan::Kind::band`]) and beyond what the rounds differ by ([`crate::stats`]); otherwise equal.
+//!   ([`super::plan::Kind::band`]) and beyond what the rounds differ by ([`crate::stats`]);
+//!   otherwise equal.
 //! - A target that asks for equality is met if Ottla is better, equal if it is that, and short if
 //!   it is worse. Every other target is a number that the median reaches or doesn't: nobody gets
 //!   the band as a present.

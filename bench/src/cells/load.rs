@@ -56,6 +56,7 @@ pub fn run(load: Load, broker: &Broker, topic: &Topic, scale: Scale) -> Result<V
     match load {
         Load::Produce { size, volume } => {
             let plan = bulk(&address, topic, size, scale.bytes(volume));
+            let plan = produce::Plan { time: Some(LONGEST), ..plan };
             let prepared = produce::Prepared::new(&plan)?;
             sampled(pid, || prepared.run())
         }
@@ -80,11 +81,13 @@ pub fn run(load: Load, broker: &Broker, topic: &Topic, scale: Scale) -> Result<V
         }
         Load::Fetch { max_bytes, readers, volume } => {
             let plan = replay(&address, topic, max_bytes, readers, scale.bytes(volume));
+            let plan = fetch::Plan { time: Some(LONGEST), ..plan };
             let prepared = fetch::Prepared::new(&plan)?;
             sampled(pid, || prepared.run())
         }
         Load::Cold { volume } => {
             let plan = bulk(&address, topic, 16 << 10, scale.bytes(volume));
+            let plan = produce::Plan { time: Some(LONGEST), ..plan };
             cold(broker, topic, &plan)
         }
         Load::Librdkafka { record, volume, properties } => {
@@ -241,6 +244,8 @@ fn summary(text: &str, records: u64) -> Option<f64> {
     line.split_once(" records/sec")?.0.parse().ok()
 }
 
+/// A raw load ends then even if its volume is not reached; rates are of what was.
+const LONGEST: Duration = Duration::from_secs(5);
 const PERF_HEAP: &[&str] = &["-Xmx512M"];
 const BUILD: Duration = Duration::from_secs(180);
 const LOAD: Duration = Duration::from_secs(180);

@@ -41,7 +41,7 @@ pub enum Load {
     Produce {
         /// Bytes of a batch.
         size: usize,
-        /// MiB.
+        /// MiB, or what is taken in five seconds.
         volume: u64,
     },
     /// Raw, an open loop of batches of one record.
@@ -219,7 +219,7 @@ const FETCH_8: Load = Load::Fetch { max_bytes: 8 << 20, readers: 1, volume: 2048
 const TWENTY: Load = Load::Fetch { max_bytes: 1 << 20, readers: 20, volume: 192 };
 const BESIDE: Load = Load::Produce { size: 16 << 10, volume: 256 };
 const COLD: Load = Load::Cold { volume: 256 };
-const RDKAFKA_1K: Load = Load::Librdkafka { record: 1024, volume: 768, properties: &["acks=all"] };
+const RDKAFKA_1K: Load = Load::Librdkafka { record: 1024, volume: 512, properties: &["acks=all"] };
 const RDKAFKA_100: Load =
     Load::Librdkafka { record: 100, volume: 192, properties: &["acks=1", "compression.codec=lz4"] };
 const JAVA: Load = Load::Java { record: 1024, volume: 384, properties: &["compression.type=zstd"] };
