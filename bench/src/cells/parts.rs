@@ -48,15 +48,24 @@ impl Part {
         Self::ALL.into_iter().find(|part| part.word() == word)
     }
 
+    /// Apache Kafka takes a minute or more for 5 000 partitions.
+    fn repeats(self, side: Side, scale: Scale) -> usize {
+        match (self, side) {
+            _ if scale == Scale::Brief => 1,
+            (Self::Partitions, Side::Apache) => 1,
+            (Self::Partitions, Side::Ottla) | (_, Side::Apache) => 2,
+            (_, Side::Ottla) => 3,
+        }
+    }
+
     /// Measures both sides in fresh directories; each figure is a list of all repeats.
     ///
     /// # Errors
     /// If a broker or a load fails.
     pub fn measure(self, data: &Path, scale: Scale) -> Result<Value, String> {
         let mut found = json!({});
-        for (side, repeats) in [(Side::Ottla, OURS), (Side::Apache, THEIRS)] {
-            let repeats = if scale == Scale::Full { repeats } else { 1 };
-            for _ in 0..repeats {
+        for side in [Side::Ottla, Side::Apache] {
+            for _ in 0..self.repeats(side, scale) {
                 let directory = data.join("part");
                 empty(&directory)?;
                 let once = match self {
@@ -218,9 +227,6 @@ impl Drop for Watching {
 const PARTITIONS: i32 = 5000;
 /// Of a batch that is written to each partition once.
 const SMALL: usize = 100;
-const OURS: usize = 3;
-/// Most of a minute each, of 5 000 partitions.
-const THEIRS: usize = 2;
 const IDLE: Duration = Duration::from_secs(3);
 const BRIEF_IDLE: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_millis(20);
