@@ -319,7 +319,8 @@ const JVM: [&str; 6] = [
 pub const BROKER_HEAP: &[&str] = &["-Xmx1G", "-Xms1G"];
 /// The heap that `kafka-run-class.sh` gives a tool.
 pub const TOOL_HEAP: &[&str] = &["-Xmx256M"];
-const START: Duration = Duration::from_secs(60);
+/// Apache Kafka takes a minute or more with 5 000 partitions on a busy machine.
+const START: Duration = Duration::from_secs(180);
 const STOP: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(1);
 

@@ -153,9 +153,15 @@ pub fn run(options: &Options) -> Result<PathBuf, String> {
     results.write(&path)?;
     println!("limits: {}", results.part("limits"));
     for part in parts {
-        results.put(part.word(), part.measure(&data, options.scale)?);
-        results.write(&path)?;
-        println!("{}: {}", part.word(), results.part(part.word()));
+        match part.measure(&data, options.scale) {
+            Ok(found) => {
+                results.put(part.word(), found);
+                results.write(&path)?;
+                println!("{}: {}", part.word(), results.part(part.word()));
+            }
+            // The next run measures it, and this one what is left.
+            Err(error) => eprintln!("{}: not measured: {error}", part.word()),
+        }
         empty(&data)?;
         sync()?;
     }

@@ -171,7 +171,7 @@ fn serving_again(
             Ok(count) => {
                 return Err(format!("{count} of {} partitions are back", topic.partitions));
             }
-            Err(error) if start.elapsed() > PATIENCE => return Err(error),
+            Err(error) if start.elapsed() > BACK => return Err(error),
             Err(_) => thread::park_timeout(Duration::from_millis(5)),
         }
     }
@@ -224,6 +224,7 @@ impl Drop for Watching {
     }
 }
 
+const BACK: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 5000;
 /// Of a batch that is written to each partition once.
 const SMALL: usize = 100;
