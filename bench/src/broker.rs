@@ -67,19 +67,7 @@ impl Broker {
     pub fn start(side: Side, peer: Peer, directory: &Path) -> Result<Self, String> {
         let port = harness::free_port();
         let properties = format(side, peer, directory, port)?;
-        let mut command = match side {
-            Side::Ottla => {
-                let mut command = dying_with_us(harness::binary());
-                command.arg("start").arg("--config").arg(properties).args(["--admin", "none"]);
-                command
-            }
-            Side::Apache => {
-                let mut command = java(BROKER_HEAP)?;
-                command.arg("kafka.Kafka").arg(properties);
-                command
-            }
-        };
-        let mut broker = Self::spawn(side, &mut command, directory, port)?;
+        let mut broker = Self::spawn(side, &mut starting(side, &properties)?, directory, port)?;
         broker.wait_until_it_accepts()?;
         Ok(broker)
     }
@@ -101,9 +89,16 @@ impl Broker {
     /// # Errors
     /// If it can't be started.
     pub fn apache(properties: &Path, directory: &Path, port: u16) -> Result<Self, String> {
-        let mut command = java(BROKER_HEAP)?;
-        command.arg("kafka.Kafka").arg(properties);
-        Self::spawn(Side::Apache, &mut command, directory, port)
+        Self::spawn(Side::Apache, &mut starting(Side::Apache, properties)?, directory, port)
+    }
+
+    /// Starts a broker again on the directory of one that ended, and doesn't wait.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn again(side: Side, directory: &Path, port: u16) -> Result<Self, String> {
+        let properties = directory.join("server.properties");
+        Self::spawn(side, &mut starting(side, &properties)?, directory, port)
     }
 
     fn spawn(
@@ -144,6 +139,45 @@ impl Broker {
         self.side
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// If it is still there after a minute or two, or says that it failed.
+    pub fn stop(mut self) -> Result<(), String> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .map_err(|error| format!("{}: {error}", self.side.word()))?;
+        let until = Instant::now() + STOP;
+        while self.child.try_wait().map_err(|error| error.to_string())?.is_none() {
+            if Instant::now() > until {
+                return Err(format!("{} doesn't stop:\n{}", self.side.word(), self.log()));
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Ends it at once, as `kill -9` does; it is gone afterwards.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// The files of a topic's logs.
+    pub fn log_files(&self, topic: &str) -> Vec<PathBuf> {
+        let start = format!("{topic}-");
+        let files = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+        files(&self.directory.join("data"))
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+            .flat_map(|entry| files(&entry.path()).map(|file| file.path()).collect::<Vec<_>>())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect()
+    }
+
     /// `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -177,6 +211,19 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The command that starts a broker with that configuration.
+fn starting(side: Side, properties: &Path) -> Result<Command, String> {
+    let mut command = match side {
+        Side::Ottla => dying_with_us(harness::binary()),
+        Side::Apache => java(BROKER_HEAP)?,
+    };
+    match side {
+        Side::Ottla => command.args(["start", "--admin", "none", "--config"]).arg(properties),
+        Side::Apache => command.arg("kafka.Kafka").arg(properties),
+    };
+    Ok(command)
 }
 
 /// Writes `server.properties` into the directory and formats what it names; returns the file.
@@ -272,7 +319,9 @@ const JVM: [&str; 6] = [
 pub const BROKER_HEAP: &[&str] = &["-Xmx1G", "-Xms1G"];
 /// The heap that `kafka-run-class.sh` gives a tool.
 pub const TOOL_HEAP: &[&str] = &["-Xmx256M"];
-const START: Duration = Duration::from_secs(60);
+/// Apache Kafka takes a minute or more with 5 000 partitions on a busy machine.
+const START: Duration = Duration::from_secs(180);
+const STOP: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

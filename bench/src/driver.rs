@@ -72,36 +72,46 @@ impl Driver {
         let mut command = self.command();
         command.arg(&arguments[0]).arg("-deadline").arg(format!("{}s", LOAD.as_secs()));
         command.args(&arguments[1..]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut running = Running(child.map_err(|error| format!("{command:?}: {error}"))?);
-        // The driver's own deadline comes first, and says more.
-        let until = Instant::now() + LOAD + GRACE;
-        let mut input = running.0.stdin.take().ok_or("the driver has no input")?;
-        let output = running.0.stdout.take().ok_or("the driver has no output")?;
-        let lines = lines(output);
-        let mut go_on = || writeln!(input).map_err(|error| format!("the driver: {error}"));
-        expect(&lines, until, "begin")?;
-        proc::forget_peak(pid)?;
-        let before = proc::sample(pid)?;
-        go_on()?;
-        expect(&lines, until, "end")?;
-        let after = proc::sample(pid)?;
-        go_on()?;
-        let line = next(&lines, until)?;
-        let driver: Value =
-            serde_json::from_str(&line).map_err(|error| format!("{error} in {line}"))?;
-        let broker = json!({
-            // The kernel counts hundredths; differences of them shall look like it.
-            "cpu_seconds": ((after.cpu_seconds - before.cpu_seconds) * 100.0).round() / 100.0,
-            "resident_bytes": after.resident_bytes,
-            "peak_resident_bytes": after.peak_bytes,
-        });
-        Ok(json!({ "driver": driver, "broker": broker }))
+        conduct(&mut command, pid)
     }
 
     fn command(&self) -> Command {
         dying_with_us(OsString::from(&self.binary))
     }
+}
+
+/// Runs a load program that says "begin" and "end", waits for a line each time, and then prints
+/// what it did; `{"driver": ..., "broker": ...}` is that, and the CPU time and memory of process
+/// `pid` between the two.
+///
+/// # Errors
+/// If either ended, or it took too long.
+pub(crate) fn conduct(command: &mut Command, pid: u32) -> Result<Value, String> {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut running = Running(child.map_err(|error| format!("{command:?}: {error}"))?);
+    // The driver's own deadline comes first, and says more.
+    let until = Instant::now() + LOAD + GRACE;
+    let mut input = running.0.stdin.take().ok_or("the driver has no input")?;
+    let output = running.0.stdout.take().ok_or("the driver has no output")?;
+    let lines = lines(output);
+    let mut go_on = || writeln!(input).map_err(|error| format!("the driver: {error}"));
+    expect(&lines, until, "begin")?;
+    proc::forget_peak(pid)?;
+    let before = proc::sample(pid)?;
+    go_on()?;
+    expect(&lines, until, "end")?;
+    let after = proc::sample(pid)?;
+    go_on()?;
+    let line = next(&lines, until)?;
+    let driver: Value =
+        serde_json::from_str(&line).map_err(|error| format!("{error} in {line}"))?;
+    let broker = json!({
+        // The kernel counts hundredths; differences of them shall look like it.
+        "cpu_seconds": ((after.cpu_seconds - before.cpu_seconds) * 100.0).round() / 100.0,
+        "resident_bytes": after.resident_bytes,
+        "peak_resident_bytes": after.peak_bytes,
+    });
+    Ok(json!({ "driver": driver, "broker": broker }))
 }
 
 /// Killed when let go of.

@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release -p ottla-bench -- run            everything, about a quarter of an hour
 //! cargo run --release -p ottla-bench -- table --update the table in README
+//! cargo run --release -p ottla-bench -- run cells      the cells of the log ([`cells`])
+//! cargo run --release -p ottla-bench -- raw ...        one load, on one broker ([`raw`])
 //! ```
 //!
 //! Owns the brokers and load drivers that it starts, `target/bench/` (their data, scratch results)
@@ -62,9 +64,12 @@
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
 pub mod broker;
+pub mod cells;
 pub mod driver;
+pub mod limits;
 pub mod machine;
 pub mod proc;
+pub mod raw;
 pub mod results;
 pub mod run;
 pub mod start;

@@ -5,18 +5,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ottla_bench::broker::Peer;
-use ottla_bench::results::{self, Results};
+use ottla_bench::results::{self, Kind, Results};
 use ottla_bench::run::{self, Options, Workload};
-use ottla_bench::table;
+use ottla_bench::{cells, raw, table};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let result = match words.first().map(String::as_str) {
+        Some("run") if words.get(1).is_some_and(|word| word == "cells") => {
+            cells::Options::parse(&words[2..]).and_then(|options| {
+                println!("{}", cells::table::text(&Results::read(&cells::run(&options)?)?));
+                Ok(())
+            })
+        }
         Some("run") => options(&words[1..]).and_then(|options| {
             let path = run::run(&options)?;
             println!("{}", table::text(&Results::read(&path)?));
             Ok(())
         }),
+        Some("raw") => raw::command::run(&words[1..]).map(|told| println!("{told}")),
         Some("table") => print_table(&words[1..]),
         _ => Err(USAGE.to_owned()),
     };
@@ -68,15 +75,25 @@ fn workload(name: &str) -> Result<Workload, String> {
 
 fn print_table(words: &[String]) -> Result<(), String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let results = match words[..] {
-        ["--file", path] => Results::read(&PathBuf::from(path))?,
-        [] | ["--update"] => Results::newest(&results::directory())?.unwrap_or(Results::empty()),
+    let newest = |kind| Results::newest(&results::directory(), kind);
+    let (results, cells) = match words[..] {
+        ["--file", path] => {
+            let path = PathBuf::from(path);
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match Kind::of(&name) {
+                Kind::Workloads => (Some(Results::read(&path)?), None),
+                Kind::Cells => (None, Some(Results::read(&path)?)),
+            }
+        }
+        [] | ["--update"] => (newest(Kind::Workloads)?, newest(Kind::Cells)?),
         _ => return Err(USAGE.to_owned()),
     };
     if words == ["--update"] {
-        return table::update(&results);
+        return table::update(&results.unwrap_or(Results::empty()), cells.as_ref());
     }
-    println!("{}", table::text(&results));
+    for text in [results.as_ref().map(table::text), cells.as_ref().map(cells::table::text)] {
+        println!("{}", text.unwrap_or_default());
+    }
     Ok(())
 }
 
@@ -88,5 +105,7 @@ const USAGE: &str = "usage: ottla-bench run [FLAG VALUE]...   measure, and print
   --seconds N         how long replay and steady take, each (8)
 Results go to bench/results/COMMIT.json, beside those that are there. With less than the default,
 or with changes that are not committed, they are scratch and go to target/bench/scratch.json.
-       ottla-bench table [--file PATH]  print the table of the newest results, or of that file
-       ottla-bench table --update       write the table of the newest results into README";
+       ottla-bench run cells ...        measure the cells; `ottla-bench run cells --help` says how
+       ottla-bench table [--file PATH]  print the tables of the newest results, or of that file
+       ottla-bench table --update       write the table of the newest results into README
+       ottla-bench raw ...              one load on one broker; see `ottla-bench raw`";

@@ -17,6 +17,30 @@ use serde_json::{Map, Value, json};
 use crate::broker::{Peer, Side};
 use crate::stats::Round;
 
+/// What a results file is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The workloads of [`crate::run`]: `COMMIT.json`.
+    Workloads,
+    /// The cells of [`crate::cells`]: `cells-COMMIT.json`.
+    Cells,
+}
+
+impl Kind {
+    /// By the file's name.
+    pub fn of(name: &str) -> Self {
+        if name.starts_with("cells-") { Self::Cells } else { Self::Workloads }
+    }
+
+    /// The file's name for a commit.
+    pub fn file(self, commit: &str) -> String {
+        match self {
+            Self::Workloads => format!("{commit}.json"),
+            Self::Cells => format!("cells-{commit}.json"),
+        }
+    }
+}
+
 /// A results file in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Results {
@@ -49,10 +73,11 @@ impl Results {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn newest(directory: &Path) -> Result<Option<Self>, String> {
+    pub fn newest(directory: &Path, kind: Kind) -> Result<Option<Self>, String> {
         let mut all = Vec::new();
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "json") {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".json") && Kind::of(&name) == kind {
                 all.push(Self::read(&entry.path())?);
             }
         }
@@ -126,18 +151,31 @@ impl Results {
         workload: &str,
         figure: impl Fn(&Value) -> Option<f64>,
     ) -> Vec<Round> {
-        let runs = self.runs(peer, workload);
-        let last = runs.iter().filter_map(|run| run["round"].as_u64()).max().unwrap_or(0);
-        let pair = |round: u64, side: Side| -> Option<[f64; 2]> {
-            let of = |run: &&Value| run["round"] == round && run["side"] == side.word();
-            let values: Option<Vec<f64>> = runs.iter().filter(of).map(&figure).collect();
-            values?.try_into().ok()
-        };
-        let round = |number| {
-            Some(Round { ours: pair(number, Side::Ottla)?, theirs: pair(number, Side::Apache)? })
-        };
-        (1..=last).filter_map(round).collect()
+        paired(
+            self.runs(peer, workload),
+            "side",
+            [Side::Ottla, Side::Apache].map(Side::word),
+            figure,
+        )
     }
+}
+
+/// A figure by rounds, of the two runs in each whose `key` is the one word and of the two whose
+/// `key` is the other; only rounds in which all four have it.
+pub(crate) fn paired(
+    runs: &[Value],
+    key: &str,
+    [ours, theirs]: [&str; 2],
+    figure: impl Fn(&Value) -> Option<f64>,
+) -> Vec<Round> {
+    let last = runs.iter().filter_map(|run| run["round"].as_u64()).max().unwrap_or(0);
+    let pair = |round: u64, word: &str| -> Option<[f64; 2]> {
+        let of = |run: &&Value| run["round"] == round && run[key] == word;
+        let values: Option<Vec<f64>> = runs.iter().filter(of).map(&figure).collect();
+        values?.try_into().ok()
+    };
+    let round = |number| Some(Round { ours: pair(number, ours)?, theirs: pair(number, theirs)? });
+    (1..=last).filter_map(round).collect()
 }
 
 fn is(set: &Value, peer: Peer, workload: &str) -> bool {
@@ -224,12 +262,16 @@ mod tests {
     #[test]
     fn newest_results_are_by_date_not_by_name() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Results::newest(directory.path()).unwrap(), None);
-        for (name, date) in [("a", "2026-02"), ("b", "2026-03"), ("c", "2026-01")] {
+        let newest = |kind| Results::newest(directory.path(), kind).unwrap();
+        assert_eq!(newest(Kind::Workloads), None);
+        for (name, date) in
+            [("a", "2026-02"), ("b", "2026-03"), ("c", "2026-01"), ("cells-a", "2026-04")]
+        {
             let mut results = Results::empty();
             results.put("date", json!(date));
             results.write(&directory.path().join(format!("{name}.json"))).unwrap();
         }
-        assert_eq!(Results::newest(directory.path()).unwrap().unwrap().text("date"), "2026-03");
+        assert_eq!(newest(Kind::Workloads).unwrap().text("date"), "2026-03");
+        assert_eq!(newest(Kind::Cells).unwrap().text("date"), "2026-04");
     }
 }

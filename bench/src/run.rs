@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::broker::{Broker, Peer, Side};
 use crate::driver::Driver;
-use crate::results::{self, Results};
+use crate::results::{self, Kind, Results};
 use crate::{machine, proc, start, table};
 
 /// What is measured.
@@ -114,15 +114,16 @@ impl Options {
 /// # Errors
 /// If anything is missing or fails; what was measured before is kept.
 pub fn run(options: &Options) -> Result<PathBuf, String> {
-    missing_programs()?;
+    missing_programs(&PROGRAMS)?;
     let scratch = harness::root().join("target/bench");
     fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
     let lock = File::create(scratch.join("lock")).map_err(|error| error.to_string())?;
     lock.try_lock().map_err(|_| "another measurement is under way in this tree")?;
-    let driver = prepare()?;
+    build()?;
+    let driver = Driver::build()?;
     let (commit, clean) = machine::commit()?;
     let (path, mut results) = if clean && options.is_full() {
-        let path = results::directory().join(format!("{commit}.json"));
+        let path = results::directory().join(Kind::Workloads.file(&commit));
         let results = Results::read(&path)?;
         (path, results)
     } else {
@@ -240,16 +241,22 @@ impl Table<'_> {
             runs.push(run);
         }
         self.driver.delete(&address, TOPIC)?;
-        let until = Instant::now() + DELETE;
-        while !broker.is_rid_of(TOPIC) {
-            if Instant::now() > until {
-                return Err(format!("{side} keeps the files of a deleted topic"));
-            }
-            thread::park_timeout(Duration::from_millis(50));
-        }
+        gone(broker, TOPIC)?;
         sync()?;
         Ok(runs)
     }
+}
+
+/// Waits until nothing of a deleted topic is left on disk.
+pub(crate) fn gone(broker: &Broker, topic: &str) -> Result<(), String> {
+    let until = Instant::now() + DELETE;
+    while !broker.is_rid_of(topic) {
+        if Instant::now() > until {
+            return Err(format!("{} keeps the files of a deleted topic", broker.side().word()));
+        }
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// True if two runs in a row each took at least nine tenths of the CPU, by the byte, of the run
@@ -305,14 +312,14 @@ fn idle(brokers: &[&Broker]) -> Result<Value, String> {
 }
 
 /// Everything written so far is on disk afterwards.
-fn sync() -> Result<(), String> {
+pub(crate) fn sync() -> Result<(), String> {
     match harness::run(&mut Command::new("sync"), DELETE).code {
         Some(0) => Ok(()),
         code => Err(format!("sync ended with {code:?}")),
     }
 }
 
-fn empty(directory: &Path) -> Result<(), String> {
+pub(crate) fn empty(directory: &Path) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", directory.display());
     if directory.exists() {
         fs::remove_dir_all(directory).map_err(wrong)?;
@@ -320,24 +327,23 @@ fn empty(directory: &Path) -> Result<(), String> {
     fs::create_dir_all(directory).map_err(wrong)
 }
 
-/// Builds what is measured, so that it is of the commit that the results name, and the driver.
-fn prepare() -> Result<Driver, String> {
+/// Builds what is measured, so that it is of the commit that the results name.
+pub(crate) fn build() -> Result<(), String> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     build.args(["build", "--release", "--quiet", "-p", "ottla"]).current_dir(harness::root());
     let built = harness::run(&mut build, harness::DOWNLOAD);
     if built.code != Some(0) {
         return Err(format!("ottla doesn't build:\n{}", built.stderr));
     }
-    Driver::build()
+    Ok(())
 }
 
-fn missing_programs() -> Result<(), String> {
+pub(crate) fn missing_programs(wanted: &[&str]) -> Result<(), String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = |program: &str| {
         std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
     };
-    let wanted = ["cargo", "git", "go", "java", "mvn", "setpriv", "sync", "date"];
-    let missing: Vec<&str> = wanted.into_iter().filter(|program| !there(program)).collect();
+    let missing: Vec<&str> = wanted.iter().copied().filter(|program| !there(program)).collect();
     if missing.is_empty() {
         Ok(())
     } else {
@@ -345,7 +351,8 @@ fn missing_programs() -> Result<(), String> {
     }
 }
 
-const APACHE: &str = "Apache Kafka 4.3.1";
+const PROGRAMS: [&str; 8] = ["cargo", "git", "go", "java", "mvn", "setpriv", "sync", "date"];
+pub(crate) const APACHE: &str = "Apache Kafka 4.3.1";
 const TOPIC: &str = "letters";
 const PARTITIONS: u32 = 12;
 const STEADY_RATE: u64 = 2000;
