@@ -65,22 +65,22 @@ fn a_signal_ends_the_console_consumer_with_what_it_printed_committed() {
 fn a_signal_ends_the_console_producer_with_what_it_read_sent() {
     let directory = directory();
     let node = Node::start(directory.path());
-    for (index, (signal_name, code)) in [("-INT", 130), ("-TERM", 143)].into_iter().enumerate() {
+    for (signal_name, code) in [("-INT", 130), ("-TERM", 143)] {
         // Nothing would be sent within the test's time without the signal.
-        let arguments = ["--topic", "letters", "--timeout", "600000"];
+        let topic = format!("letters{signal_name}");
+        let arguments = ["--topic", &topic, "--timeout", "600000"];
         let mut producer = tool(&node, "kafka-console-producer", &arguments);
         producer.stdin.as_mut().expect("a pipe").write_all(b"one\n").expect("a line");
         wait_until("the topic, made for the line that was read", CLIENT, || {
             let listed = end(tool(&node, "kafka-topics", &["--list"]));
-            listed.0.contains("letters")
+            listed.0.contains(&topic)
         });
         signal(&producer, signal_name);
         let stdin = producer.stdin.take();
         let ended = end(producer);
         drop(stdin);
         assert_eq!(ended, (String::new(), String::new(), Some(code)));
-        let arguments = ["--topic", "letters"];
-        let (out, _, _) = end(tool(&node, "kafka-get-offsets", &arguments));
-        assert_eq!(out, format!("letters:0:{}\n", index + 1));
+        let (out, _, _) = end(tool(&node, "kafka-get-offsets", &["--topic", &topic]));
+        assert_eq!(out, format!("{topic}:0:1\n"));
     }
 }
