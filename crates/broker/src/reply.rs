@@ -144,11 +144,18 @@ impl Reply {
         }
     }
 
-    /// A file that is to be looked at, if any.
+    /// The next file that is to be looked at, if any.
     pub fn file(&self) -> Option<FileId> {
         match &self.body {
-            Body::Fetch(fetch) => fetch.plans.iter().find_map(|(_, _, plan)| plan.file()),
-            _ => None,
+            Body::Message(_) | Body::Nothing => None,
+            Body::Fetch(fetch) => {
+                let mut left = fetch.plans.iter().skip(fetch.found.len());
+                left.find_map(|(_, _, plan)| plan.file())
+            }
+            Body::Offsets(offsets) => {
+                let mut left = offsets.plans.iter().skip(offsets.found.len());
+                left.find_map(|plan| plan.plan.file())
+            }
         }
     }
 

@@ -316,6 +316,11 @@ fn whole_batches(bytes: &Bytes, upto: i64) -> usize {
 }
 
 impl TimePlan {
+    /// The file it reads, if any.
+    pub fn file(&self) -> Option<FileId> {
+        self.extent.as_ref().map(|extent| extent.file)
+    }
+
     /// Looks the record up.
     ///
     /// # Errors

@@ -50,6 +50,17 @@ pub enum Done {
     Operations(Vec<(Lane, Completion)>),
     /// A read for the node: its lane, its number, and what was there.
     Read(Lane, u64, Result<Bytes, String>),
+    /// Nothing more: a thread failed, and what it was to do is not done.
+    Failed,
+}
+
+/// Tells of a thread's panic.
+struct Failed<'a>(&'a Sink);
+
+impl Drop for Failed<'_> {
+    fn drop(&mut self) {
+        (self.0)(Done::Failed);
+    }
 }
 
 #[derive(Default)]
@@ -67,7 +78,10 @@ struct Volume {
 
 #[derive(Default)]
 struct Waiting {
+    /// Syncs that a sweep does, too.
     syncs: VecDeque<(Lane, Submission)>,
+    /// Syncs of files that no sweep covers.
+    alone: VecDeque<(Lane, Submission)>,
     others: VecDeque<Work>,
     /// A sweep is under way; syncs wait for its end, to be the next.
     sweeping: bool,
@@ -106,16 +120,21 @@ impl Work {
 }
 
 impl Volume {
-    fn put(&self, work: Work) {
+    /// `covered`: a sync that a sweep does, too.
+    fn put(&self, work: Work, covered: bool) {
         let mut waiting = lock(&self.waiting);
         match work {
-            Work::Operation(lane, submission @ Submission { op: Op::Sync { .. }, .. }) => {
+            Work::Operation(lane, submission) if covered => {
                 waiting.syncs.push_back((lane, submission));
+            }
+            Work::Operation(lane, submission @ Submission { op: Op::Sync { .. }, .. }) => {
+                waiting.alone.push_back((lane, submission));
             }
             other => waiting.others.push_back(other),
         }
         // During a sweep only what is no sync can be begun.
-        let may_begin = !waiting.sweeping || !waiting.others.is_empty();
+        let only_syncs = waiting.others.is_empty() && waiting.alone.is_empty();
+        let may_begin = !(waiting.sweeping && only_syncs);
         drop(waiting);
         if may_begin {
             self.ready.notify_one();
@@ -173,12 +192,14 @@ impl Volume {
 impl Waiting {
     fn next(&mut self) -> Option<Work> {
         // What is no sync may take long: some threads are kept for syncs.
-        let syncs_wait = !self.sweeping && !self.syncs.is_empty();
-        if (!syncs_wait || self.others_busy < OTHERS_MAX)
+        if self.others_busy < OTHERS_MAX
             && let Some(work) = self.others.pop_front()
         {
             self.others_busy += 1;
             return Some(work);
+        }
+        if let Some((lane, submission)) = self.alone.pop_front() {
+            return Some(Work::Operation(lane, submission));
         }
         if self.sweeping {
             return None;
@@ -198,7 +219,7 @@ impl DiskRunner {
     /// A runner with `threads` for each volume; `ended` is called on one of them after each work
     /// they did and must call [`Self::run`] again.
     pub fn new(disk: Arc<OsDisk>, threads: usize, ended: Arc<Sink>) -> std::io::Result<Arc<Self>> {
-        let volumes = (0..disk.volumes()).map(|_| Arc::new(Volume::default())).collect();
+        let volumes = (0..disk.volumes()).map(|_| Arc::default()).collect();
         let runner = Arc::new(Self {
             disk,
             inbox: Mutex::default(),
@@ -212,6 +233,7 @@ impl DiskRunner {
                 let weak = Arc::downgrade(&runner);
                 let name = format!("disk-{number}-{index}");
                 thread::Builder::new().name(name).spawn(move || {
+                    let guard = Failed(&*ended);
                     while let Some(work) = volume.take() {
                         let other = !work.is_sync();
                         let done = carry_out(&disk, number, &volume, work);
@@ -224,6 +246,7 @@ impl DiskRunner {
                         }
                         ended(done);
                     }
+                    std::mem::forget(guard);
                 })?;
             }
         }
@@ -288,10 +311,15 @@ impl DiskRunner {
         worked
     }
 
-    fn put(&self, volume: usize, work: Work) {
-        if let Some(volume) = self.volumes.get(volume) {
-            volume.put(work);
-        }
+    fn put(&self, number: usize, work: Work) {
+        let Some(volume) = self.volumes.get(number) else { return };
+        let covered = match &work {
+            Work::Operation(_, Submission { op: Op::Sync { file }, .. }) => {
+                self.disk.is_covered(number, *file)
+            }
+            _ => false,
+        };
+        volume.put(work, covered);
     }
 
     fn advance(&self, lane: Lane, state: &mut LaneState, done: &mut Vec<(Lane, Completion)>) {
@@ -339,30 +367,34 @@ fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done 
     }
 }
 
-/// All these syncs by one of the volume, but for files that this does not cover.
+/// All these syncs by one of the volume. If that fails each goes back to be done by itself, and tells
+/// whether it was its own: what `syncfs` was told of takes nothing away from that.
 fn sweep(
     disk: &OsDisk,
     number: usize,
     volume: &Volume,
     syncs: Vec<(Lane, Submission)>,
 ) -> Vec<(Lane, Completion)> {
-    let covered = |op: &Op| matches!(op, Op::Sync { file } if disk.is_covered(number, *file));
-    let covered: Vec<bool> = syncs.iter().map(|(_, sync)| covered(&sync.op)).collect();
-    let count = covered.iter().filter(|covered| **covered).count();
     let began = Instant::now();
-    let swept = if count > 0 { disk.sync_all(number) } else { Ok(()) };
-    volume.swept(count, began.elapsed(), swept.is_err());
+    let swept = disk.sync_all(number);
+    let took = began.elapsed();
+    let count = syncs.len();
+    let done = match &swept {
+        Ok(()) => {
+            let done =
+                |(lane, Submission { token, .. })| (lane, Completion { token, result: Ok(()) });
+            syncs.into_iter().map(done).collect()
+        }
+        Err(_) => {
+            lock(&volume.waiting).alone.extend(syncs);
+            Vec::new()
+        }
+    };
+    volume.swept(count, took, swept.is_err());
     if let Err(error) = &swept {
         log_line::line("ERROR", &format!("{error}; each log is synced on its own from now on"));
     }
-    let one = |((lane, Submission { token, op }), covered): ((Lane, Submission), bool)| {
-        // After an error of the whole each file tells whether it was its own: what syncfs was told
-        // of takes nothing away from that.
-        let done = covered && swept.is_ok();
-        let result = if done { Ok(()) } else { disk.execute(&op) };
-        (lane, Completion { token, result })
-    };
-    syncs.into_iter().zip(covered).map(one).collect()
+    done
 }
 
 impl Drop for DiskRunner {
@@ -384,7 +416,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const SWEEP_MIN: usize = 8;
 /// How long a sweep may take in any case.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
-/// Threads of a volume that may do what is no sync while syncs wait.
+/// Threads of a volume that may do what is no sync, which may take long.
 const OTHERS_MAX: usize = 3;
 /// How long a volume does without sweeps after one that took too long.
 const WITHOUT_SWEEPS: Duration = Duration::from_secs(10);
@@ -446,11 +478,12 @@ mod tests {
         queue.others.extend((0..10).map(|_| read()));
         let taken: Vec<bool> = (0..4).map(|_| queue.next().unwrap().is_sync()).collect();
         assert_eq!(taken, [false, false, false, true]);
-        assert!(matches!(queue.next(), Some(Work::Read(..))), "no sync waits");
+        assert!(queue.next().is_none(), "threads are kept for syncs to come");
+        queue.others_busy -= 1;
+        assert!(matches!(queue.next(), Some(Work::Read(..))));
     }
 
-    /// A file outside of the volume, or on a file system that hides errors, is synced itself; so is
-    /// each file after a sweep that failed.
+    /// A file outside of the volume is synced itself; so is each file after a sweep that failed.
     #[test]
     fn a_sweep_vouches_only_for_what_it_covers() {
         let root = tempfile::tempdir().unwrap();
@@ -464,11 +497,22 @@ mod tests {
         assert!(!disk.is_covered(0, FileId(1)), "it is in no volume");
         assert!(!disk.is_covered(1, FileId(0)), "there is no such volume");
         let volume = Volume::default();
-        // Nothing is open under 7: whoever syncs it fails.
-        let done = sweep(&disk, 0, &volume, vec![sync(0), sync(1), sync(7)]);
-        let failed: Vec<bool> = done.iter().map(|(_, done)| done.result.is_err()).collect();
-        assert_eq!(failed, [false, false, true]);
-        assert!(!lock(&volume.waiting).no_sweeps);
+        let work = |number| {
+            let (lane, submission) = sync(number);
+            Work::Operation(lane, submission)
+        };
+        (0..20).for_each(|number| volume.put(work(number), false));
+        assert!(matches!(volume.take(), Some(Work::Operation(Lane(0), _))), "no sweep");
+        // There is no volume 1 to be swept.
+        let volume = Volume::default();
+        (0..20).for_each(|number| volume.put(work(number), true));
+        let Some(Work::Sweep(syncs)) = volume.take() else { panic!("no sweep") };
+        assert!(sweep(&disk, 1, &volume, syncs).is_empty());
+        (0..20).for_each(|number| volume.put(work(20 + number), true));
+        for number in 0..40 {
+            let Some(Work::Operation(lane, _)) = volume.take() else { panic!("a sweep") };
+            assert_eq!(lane, Lane(number));
+        }
     }
 
     /// Real files: each sync is told of once, whichever way it was done, and the end is orderly.

@@ -173,7 +173,12 @@ impl Sender {
                 let warm = move || file.warm(at, piece);
                 self.patiently(volume, warm).await?.map_err(wrong)?;
             }
-            let count = to.when_writable(|| file.send(to.half.as_ref(), at, piece)).await?;
+            let send = || file.send(to.half.as_ref(), at, piece);
+            let count = to.when_writable(send).await.map_err(|error| match error.kind() {
+                // The peer's.
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::TimedOut => error,
+                _ => wrong(error),
+            })?;
             if count == 0 {
                 return Err(wrong(ErrorKind::UnexpectedEof.into()));
             }

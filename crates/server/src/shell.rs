@@ -5,6 +5,7 @@
 //! hand-over, and a busy one takes events in batches.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -66,6 +67,7 @@ impl Shell {
                     shell.pump();
                 }
                 Done::Read(lane, load, read) => shell.submit(Event::Loaded(lane, load, read)),
+                Done::Failed => shell.halt("a disk thread failed; see the panic above"),
             }
         });
         let runner = DiskRunner::new(disk, DISK_THREADS, ended)?;
@@ -241,7 +243,9 @@ impl Shell {
             match effect {
                 Effect::Reply(reply) => {
                     if let Some(line) = line(reply.call.conn) {
-                        here -= line.answer(reply, &self.sender, here);
+                        // An answer that can't be made ends its connection, and no other.
+                        let answer = || line.answer(reply, &self.sender, here);
+                        here -= catch_unwind(AssertUnwindSafe(answer)).unwrap_or(0);
                     }
                 }
                 Effect::Close(conn, serial, reason) => {

@@ -36,6 +36,8 @@ struct Volume {
     device: u64,
     /// `syncfs` does there what `fdatasync` does.
     can_sync_all: bool,
+    /// And it does if the device is told to flush its cache after it.
+    flush_after: bool,
 }
 
 type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
@@ -172,8 +174,8 @@ impl OsDisk {
             let open = || {
                 let dir = File::open(path)?;
                 let device = dir.metadata()?.dev();
-                let can_sync_all = reports_all(&dir)?;
-                Ok(Volume { path: path.clone(), dir, device, can_sync_all })
+                let (can_sync_all, flush_after) = reports_all(&dir)?;
+                Ok(Volume { path: path.clone(), dir, device, can_sync_all, flush_after })
             };
             open().map_err(|error: io::Error| StorageError::io("open", path, &error))
         };
@@ -234,14 +236,21 @@ impl OsDisk {
     /// The system's, for any file there; no such volume.
     pub fn sync_all(&self, volume: usize) -> Result<()> {
         let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
-        let Volume { path, dir, .. } = self.volumes.get(volume).ok_or_else(missing)?;
-        loop {
-            match rustix::fs::syncfs(dir) {
+        let of = self.volumes.get(volume).ok_or_else(missing)?;
+        let sync = || loop {
+            match rustix::fs::syncfs(&of.dir) {
+                Ok(()) if of.flush_after => return of.dir.sync_all(),
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(StorageError::io("sync", path, &error.into())),
+                Err(error) => return Err(error.into()),
             }
-        }
+        };
+        sync().map_err(|error: io::Error| StorageError::io("sync", &of.path, &error))
+    }
+
+    /// True if [`Self::sync_all`] of that volume vouches for anything.
+    pub fn can_sync_all(&self, volume: usize) -> bool {
+        self.volumes.get(volume).is_some_and(|of| of.can_sync_all)
     }
 
     fn shard(&self, file: FileId) -> &Shard {
@@ -422,7 +431,9 @@ impl Disk for Cached<'_> {
 
 /// True on a file system, of a kernel, where `syncfs` waits for all writes and tells of each that
 /// failed: errors of some are lost before Linux 5.17, and over a network or FUSE it may do nothing.
-fn reports_all(dir: &File) -> io::Result<bool> {
+/// And true if the device's cache has to be flushed after it: ext4 without a journal writes inodes
+/// last, after its flush.
+fn reports_all(dir: &File) -> io::Result<(bool, bool)> {
     const EXT4: u64 = 0xef53;
     const XFS: u64 = 0x5846_5342;
     const BTRFS: u64 = 0x9123_683e;
@@ -434,7 +445,7 @@ fn reports_all(dir: &File) -> io::Result<bool> {
         part[..digits].parse::<u32>().ok()
     });
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Ok([EXT4, XFS, BTRFS, F2FS].contains(&kind) && version >= (5, 17))
+    Ok(([EXT4, XFS, BTRFS, F2FS].contains(&kind) && version >= (5, 17), kind == EXT4))
 }
 
 /// Small parts are joined, so that a stamped batch costs one system call; large ones are written
