@@ -1,11 +1,14 @@
 //! Which directories a node takes for its own, and what it refuses to touch.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use broker::startup::{self, Options, Report, StartError};
+use broker::rng::Rng;
+use broker::startup::{self, FirstQuorum, Format, Options, Report, StartError};
 use broker::{Listener, Node, Now};
-use ottla_log::disk::Disk;
 use ottla_log::disk::mem::MemDisk;
+use ottla_log::disk::{self, Disk, FileId, Op};
+use wire::Bytes;
 
 fn open(disk: &MemDisk) -> Result<(Node, Report), StartError> {
     let listener = Listener::plaintext("localhost", 9092);
@@ -46,6 +49,90 @@ fn a_formatting_that_was_cut_short_is_done_again() {
     let path = "/data/__cluster_metadata-0/00000000000000000000-0000000000.checkpoint.tmp";
     disk.put(Path::new(path), b"half");
     assert!(open(&disk).unwrap().1.formatted);
+}
+
+#[test]
+fn the_snapshot_of_another_cluster_is_no_trace_of_formatting() {
+    for name in ["00000000000000000042-0000000003.checkpoint", "quorum-state.tmp"] {
+        let disk = MemDisk::new();
+        disk.put(&Path::new("/data/__cluster_metadata-0").join(name), b"precious");
+        assert!(refusal(&disk).contains("not a data directory"), "{name}");
+    }
+}
+
+/// Tells the operations in their order.
+#[derive(Debug, Default)]
+struct Recorder(MemDisk, Mutex<Vec<String>>);
+
+impl Disk for Recorder {
+    fn execute(&self, op: &Op) -> disk::Result<()> {
+        let path = match op {
+            Op::CreateDir { path } | Op::SyncDir { path } | Op::Replace { path, .. } => path,
+            other => panic!("{other:?}"),
+        };
+        self.1.lock().unwrap().push(format!("{} {}", op.name(), path.display()));
+        self.0.execute(op)
+    }
+
+    fn read_at(&self, file: FileId, at: u64, len: usize) -> disk::Result<Bytes> {
+        self.0.read_at(file, at, len)
+    }
+
+    fn len(&self, file: FileId) -> disk::Result<u64> {
+        self.0.len(file)
+    }
+
+    fn list(&self, dir: &Path) -> disk::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn read_file(&self, path: &Path) -> disk::Result<Bytes> {
+        self.0.read_file(path)
+    }
+}
+
+#[test]
+fn every_name_is_durable_before_the_file_that_says_formatted() {
+    for (dir, above) in [("/new/er/data", &["/", "/new", "/new/er"][..]), ("rel", &["."])] {
+        let disk = Recorder::default();
+        disk.0.put(Path::new("/other"), b"");
+        let mut rng = Rng::new([1, 2, 3, 4]);
+        let plan = Format {
+            dirs: vec![dir.into()],
+            metadata_dir: dir.into(),
+            node_id: 1,
+            cluster_id: "AAAAAAAAAAAAAAAAAAAAZg".into(),
+            is_controller: true,
+            quorum: FirstQuorum::Configured,
+            records: Vec::new(),
+            ignore_formatted: false,
+        };
+        startup::format(&disk, &plan, &mut rng, 0).unwrap();
+        let told = disk.1.into_inner().unwrap();
+        let at = |what: String| {
+            told.iter().position(|op| *op == what).unwrap_or_else(|| panic!("{what}: {told:?}"))
+        };
+        let meta = at(format!("replace {dir}/meta.properties"));
+        assert!(at(format!("sync directory {dir}")) < meta, "{told:?}");
+        assert!(at(format!("create directory {dir}/__cluster_metadata-0")) < meta, "{told:?}");
+        for above in above {
+            assert!(at(format!("sync directory {above}")) < meta, "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn the_way_to_format_a_directory_is_told_whole() {
+    let disk = MemDisk::new();
+    let listener = Listener::plaintext("localhost", 9092);
+    let mut options = Options::alone(PathBuf::from("/data"), 1, listener, [1, 2, 3, 4]);
+    options.format = false;
+    let now = Now { wall_ms: 0, steady_ms: 0 };
+    let told = startup::open(&disk, &options, now).unwrap_err().to_string();
+    assert!(told.ends_with("-c FILE --standalone"), "{told}");
+    options.file.insert("controller.quorum.voters".into(), "1@localhost:9093".into());
+    let told = startup::open(&disk, &options, now).unwrap_err().to_string();
+    assert!(told.ends_with("-c FILE"), "{told}");
 }
 
 #[test]

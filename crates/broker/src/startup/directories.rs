@@ -165,7 +165,7 @@ pub fn identify_all(
     if let Some(missing) = missing.first() {
         return Err(StartError(format!(
             "{}: not formatted, though {} is; format it with: ottla kafka-storage format -g -t {} \
-             -c FILE",
+             -c FILE (and with --standalone, unless controller.quorum.voters is set)",
             missing.display(),
             first.path.display(),
             cluster_id.unwrap_or_default()
@@ -207,7 +207,8 @@ fn is_of_formatting(name: &str) -> bool {
 fn has_data(disk: &dyn Disk, dir: &Path) -> Result<bool, StartError> {
     match disk.list(&dir.join(METADATA_DIR)) {
         Ok(names) => {
-            Ok(!names.iter().all(|name| name.ends_with(".checkpoint") || name.ends_with(".tmp")))
+            let bootstrap = SnapshotId::BOOTSTRAP.file_name();
+            Ok(!names.iter().all(|name| name.strip_suffix(".tmp").unwrap_or(name) == bootstrap))
         }
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error.into()),
@@ -235,9 +236,11 @@ pub fn format(
         let is_metadata_dir = *dir == format.metadata_dir;
         let given = format.quorum.directory_id(format.node_id).filter(|_| is_metadata_dir);
         let id = given.unwrap_or_else(|| ids.next_id());
-        disk.execute(&Op::CreateDir { path: dir.clone() })?;
+        make_dir(disk, dir)?;
         if is_metadata_dir && format.is_controller {
             write_bootstrap(disk, format, id, now_ms)?;
+            // Its name must not be lost where that of the file below is not.
+            disk.execute(&Op::SyncDir { path: dir.clone() })?;
         }
         let meta = MetaProperties {
             version: 1,
@@ -248,13 +251,37 @@ pub fn format(
         // Last, because a directory that has it counts as formatted.
         disk.execute(&Op::Replace { path: dir.join(META), bytes: render_meta(&meta).into() })?;
         disk.execute(&Op::SyncDir { path: dir.clone() })?;
-        // The directory's own name may be new as well.
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            disk.execute(&Op::SyncDir { path: parent.to_owned() })?;
-        }
         written.push(dir.clone());
     }
     Ok(written)
+}
+
+/// Makes a directory and those above it that are absent; their names are durable then.
+///
+/// # Errors
+/// A disk that fails.
+pub fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> {
+    let is_there = |dir: &Path| !disk.list(dir).is_err_and(|error| error.is_not_found());
+    let mut named = vec![above(dir)];
+    for made in dir.ancestors().skip(1).take_while(|dir| !is_there(or_here(dir))) {
+        named.push(above(made));
+    }
+    disk.execute(&Op::CreateDir { path: dir.to_owned() })?;
+    // The directory's own name is synced in any case: who locked it may have made it.
+    for dir in named.into_iter().rev().flatten() {
+        disk.execute(&Op::SyncDir { path: dir.to_owned() })?;
+    }
+    Ok(())
+}
+
+/// The directory that holds the name of this one; the root's is nowhere.
+fn above(dir: &Path) -> Option<&Path> {
+    dir.parent().map(or_here)
+}
+
+/// What is above a relative path of one name has none.
+fn or_here(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
 fn write_bootstrap(

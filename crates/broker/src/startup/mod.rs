@@ -23,7 +23,7 @@ pub mod directories;
 mod partitions;
 mod quorum;
 
-pub use directories::{FirstQuorum, Format, Identity, format, identify, identify_all};
+pub use directories::{FirstQuorum, Format, Identity, format, identify, identify_all, make_dir};
 
 /// What the operator chose.
 #[derive(Clone, Debug)]
@@ -116,9 +116,13 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
         }
         None => {
             let dir = &options.metadata_dir;
+            let standalone = match options.file.contains_key("controller.quorum.voters") {
+                true => "",
+                false => " --standalone",
+            };
             return Err(StartError(format!(
                 "{} is not formatted; run: ottla kafka-storage format -t $(ottla kafka-storage \
-                 random-uuid) -c FILE",
+                 random-uuid) -c FILE{standalone}",
                 dir.display()
             )));
         }

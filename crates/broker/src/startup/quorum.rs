@@ -223,7 +223,8 @@ pub fn check_voters(
         return Err(StartError(format!(
             "the metadata log of node {node_id} names no voters: it was formatted with \
              --no-initial-controllers, to learn them from another controller, and this version \
-             leads a quorum of its own only; format it with --standalone"
+             leads a quorum of its own only; remove meta.properties and {METADATA_DIR} from its \
+             metadata directory, then format it with --standalone"
         )));
     }
     if let Some(voters) = statement.voters.as_ref().filter(|_| statement.kraft_version > 0) {

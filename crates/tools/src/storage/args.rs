@@ -59,6 +59,15 @@ impl Given {
     pub fn last(&self, long: &'static str) -> Option<&str> {
         self.all(long).last()
     }
+
+    /// What is said of a word that has no meaning where it is.
+    fn unrecognized(&self, word: &str) -> String {
+        // It may be the rest of a value with blanks.
+        match self.has("add-scram") {
+            true => "unrecognized arguments after --add-scram, whose value has to be quoted".into(),
+            false => unrecognized(word),
+        }
+    }
 }
 
 /// Reads a command line.
@@ -80,7 +89,7 @@ pub fn parse(
         };
         return match help_asked {
             true => Ok(Asked::Help(help)),
-            false => Err(format!("unrecognized arguments: '{first}'")),
+            false => Err(unrecognized(&first)),
         };
     }
     let named: Vec<&'static Command> =
@@ -120,9 +129,9 @@ impl Command {
         let mut given = Given::default();
         while let Some(arg) = args.pop_front() {
             if arg == "--" {
-                match args.is_empty() {
-                    true => break,
-                    false => return Err(unrecognized(&args)),
+                match args.front() {
+                    None => break,
+                    Some(arg) => return Err(given.unrecognized(arg)),
                 }
             }
             if let Some(long) = arg.strip_prefix("--") {
@@ -139,8 +148,7 @@ impl Command {
                     return Ok(Asked::Help(self.help));
                 }
             } else {
-                args.push_front(arg);
-                return Err(unrecognized(&args));
+                return Err(given.unrecognized(&arg));
             }
         }
         let missing = self.flags.iter().find(|flag| flag.required && !given.has(flag.long));
@@ -181,7 +189,10 @@ impl Command {
             let named = |flag: &&Flag| flag.short.chars().eq([letter]);
             match self.flags.iter().find(named) {
                 None if letter == 'h' => return Ok(true),
-                None => return Err(format!("unrecognized arguments: '-{letters}'")),
+                None => {
+                    let known = letters.strip_suffix(rest).unwrap_or_default();
+                    return Err(format!("unrecognized arguments: '-{known}'"));
+                }
                 Some(flag) if flag.value && !rest.is_empty() => {
                     let value = rest.strip_prefix('=').unwrap_or(rest).to_owned();
                     self.take(flag, Some(value), args, given)?;
@@ -231,9 +242,17 @@ impl Flag {
     }
 }
 
-fn unrecognized(args: &VecDeque<String>) -> String {
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    format!("unrecognized arguments: '{}'", args.join(" "))
+/// Names the word, without what may be a value in it: that may be a secret.
+fn unrecognized(word: &str) -> String {
+    let shown = match word.strip_prefix("--") {
+        Some(_) => word.split('=').next().unwrap_or_default(),
+        None if word.starts_with('-') => {
+            let end = word.char_indices().nth(2).map_or(word.len(), |(at, _)| at);
+            word.get(..end).unwrap_or_default()
+        }
+        None => word,
+    };
+    format!("unrecognized arguments: '{shown}'")
 }
 
 #[cfg(test)]
@@ -246,6 +265,7 @@ mod tests {
             Flag { long: "config", short: "c", value: true, required: true },
             Flag { long: "cluster-id", short: "t", value: true, required: false },
             Flag { long: "standalone", short: "s", value: false, required: false },
+            Flag { long: "add-scram", short: "S", value: true, required: false },
             Flag { long: "no", short: "N", value: false, required: false },
         ],
         exclusive: &["standalone", "no"],
@@ -294,7 +314,7 @@ mod tests {
             ("format -c -s", "--config/-c: expected one argument"),
             ("format -c a --standalone=x", "takes no value"),
             ("format -c a -s -N", "--no/-N: not allowed with argument --standalone/-s"),
-            ("format x -c a", "unrecognized arguments: 'x -c a'"),
+            ("format x -c a", "unrecognized arguments: 'x'"),
             ("format -c a -- -s", "unrecognized arguments: '-s'"),
             ("format -c a --other", "unrecognized arguments: '--other'"),
             ("format -c a -so", "unrecognized arguments: '-so'"),
@@ -304,6 +324,23 @@ mod tests {
             assert!(told.contains(said), "{line}: {told}");
         }
         assert!(read("format -c a -s -s").is_ok(), "the same twice excludes nothing");
+    }
+
+    #[test]
+    fn secrets_are_not_said() {
+        for line in [
+            "format foo -c a -S SCRAM-SHA-256=[name=a,password=s!cret]",
+            "format -c a -S SCRAM-SHA-256=[name=a, password=s!cret]",
+            "format -c a -- -SSCRAM-SHA-256=[name=a,password=s!cret]",
+            "format -c a -- --add-scram=SCRAM-SHA-256=[name=a,password=s!cret]",
+            "format -c a -xSs!cret",
+            "-Ss!cret",
+            "--add-scram=s!cret",
+        ] {
+            let told = read(line).unwrap_err();
+            assert!(told.starts_with("unrecognized arguments"), "{line}: {told}");
+            assert!(!told.contains("s!cret"), "{told}");
+        }
     }
 
     #[test]

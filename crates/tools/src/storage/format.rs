@@ -1,8 +1,11 @@
 //! `format`: from a command line and the operator's file to directories of a node.
 //!
 //! Which directories these are is what `start --config` finds: the file, with the variables
-//! `KAFKA_*` over it. A directory is locked while it is written, so that no node serves it.
+//! `KAFKA_*` over it. A directory is locked while it is written, so that no node serves it. All of
+//! them are locked and looked at before the first is written; until then no more is made than the
+//! directories and the files of their locks.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -54,11 +57,18 @@ pub fn directories(storage: &Storage) -> Vec<String> {
 /// Formats what is not formatted yet.
 ///
 /// # Errors
-/// Anything that is to be other than it is; nothing was written then.
+/// Anything that is to be other than it is; no directory was formatted then.
 pub fn run(given: &Given, io: &mut Io<'_>) -> Result<u8, Failure> {
     let storage = settings(given).map_err(Failure::new)?;
     let plan = Plan::new(given, &storage).map_err(Failure::new)?;
-    let found = inspect(given, &storage, &plan.cluster_id).map_err(Failure::new)?;
+    let disk = OsDisk::new();
+    // What is refused at the first look is not even locked.
+    let first = look(&disk, given, &storage, &plan).map_err(Failure::new)?;
+    let _locks = lock_all(&disk, &storage, &first.empty).map_err(Failure::new)?;
+    let found = look(&disk, given, &storage, &plan).map_err(Failure::new)?;
+    if let Some(dir) = found.empty.iter().find(|dir| !first.empty.contains(dir)) {
+        return Err(Failure::new(format!("Log directory {dir} was changed by someone else.")));
+    }
     for dir in &found.unreadable {
         writeln!(io.out, "I/O error trying to read log directory {dir}. Ignoring...")?;
     }
@@ -68,14 +78,6 @@ pub fn run(given: &Given, io: &mut Io<'_>) -> Result<u8, Failure> {
         }
         writeln!(io.out, "All of the log directories are already formatted.")?;
         return Ok(0);
-    }
-    let disk = OsDisk::new();
-    let mut locks = Vec::new();
-    for dir in &found.empty {
-        // What is neither empty nor a node's is left alone, before anything is written.
-        let meta = startup::identify(&disk, Path::new(dir), storage.node_id);
-        meta.map_err(|error| Failure::new(error.to_string()))?;
-        locks.push(lock::acquire(Path::new(dir), true).map_err(Failure::new)?);
     }
     writeln!(io.out, "{}", plan.told())?;
     let release = plan.release();
@@ -100,6 +102,28 @@ pub fn run(given: &Given, io: &mut Io<'_>) -> Result<u8, Failure> {
     startup::format(&disk, &format, &mut random, now.as_millis() as i64)
         .map_err(|error| Failure::new(error.to_string()))?;
     Ok(0)
+}
+
+/// Makes directories and locks them, and sees that no two names are one directory.
+fn lock_all(
+    disk: &OsDisk,
+    storage: &Storage,
+    empty: &[String],
+) -> Result<Vec<lock::DirLock>, String> {
+    for dir in empty {
+        startup::make_dir(disk, Path::new(dir)).map_err(|error| error.to_string())?;
+    }
+    let mut seen: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for dir in directories(storage) {
+        // One that can't be read is told of later.
+        let Ok(path) = std::fs::canonicalize(&dir) else { continue };
+        if let Some(other) = seen.insert(path, dir.clone()) {
+            return Err(format!(
+                "Log directories {other} and {dir} are the same one: name it once."
+            ));
+        }
+    }
+    empty.iter().map(|dir| lock::acquire(Path::new(dir), true)).collect()
 }
 
 /// What is to be written.
@@ -138,6 +162,13 @@ impl Plan {
 
     fn release(&self) -> &'static str {
         features::name(level_of(&self.levels)).unwrap_or_default()
+    }
+
+    /// The id that the node's metadata directory is to have, if the command line gives it.
+    fn directory_id(&self, node_id: i32) -> Option<Uuid> {
+        let FirstQuorum::Voters(voters) = &self.quorum else { return None };
+        let own = voters.iter().find(|voter| voter.voter_id == node_id);
+        own.map(|voter| voter.voter_directory_id)
     }
 
     /// The records as Java prints them.
@@ -223,8 +254,20 @@ struct Found {
     unreadable: Vec<String>,
 }
 
-/// Looks at all directories; what is formatted has to be of this node and cluster.
-fn inspect(given: &Given, storage: &Storage, cluster_id: &str) -> Result<Found, String> {
+/// Looks at all directories; what is neither empty nor a node's is left alone.
+fn look(disk: &OsDisk, given: &Given, storage: &Storage, plan: &Plan) -> Result<Found, String> {
+    let found = inspect(given, storage, plan)?;
+    for dir in &found.empty {
+        let meta = startup::identify(disk, Path::new(dir), storage.node_id);
+        meta.map_err(|error| error.to_string())?;
+    }
+    Ok(found)
+}
+
+/// Reads what all directories say; what is formatted has to be of this node and cluster.
+fn inspect(given: &Given, storage: &Storage, plan: &Plan) -> Result<Found, String> {
+    let cluster_id = &plan.cluster_id;
+    let own = plan.directory_id(storage.node_id);
     let mut found = Found::default();
     let mut formatted: Vec<(String, MetaProperties)> = Vec::new();
     for dir in directories(storage) {
@@ -267,6 +310,13 @@ fn inspect(given: &Given, storage: &Storage, cluster_id: &str) -> Result<Found, 
                 "Duplicate directory ID {id} found. It was the ID of {other}, but also of {dir}"
             ));
         }
+        if own == Some(id) && *dir != storage.metadata_dir {
+            return Err(format!(
+                "Directory ID {id} of --initial-controllers is that of log directory {dir}, not \
+                 of metadata directory {}",
+                storage.metadata_dir
+            ));
+        }
         seen.push((id, dir));
     }
     found.formatted = formatted.len();
@@ -305,5 +355,59 @@ mod tests {
         assert_eq!(read(&variables).unwrap(), ["/b", "/c"]);
         let told = read(&[("KAFKA_NODE_ID", "x")]).unwrap_err();
         assert!(told.starts_with("KAFKA_NODE_ID: node.id"), "{told}");
+    }
+
+    /// Formats directories of node 1 below `base`, and gives what is told on standard error.
+    fn format(base: &Path, dirs: &str, more: &[&str]) -> String {
+        let path = base.join("server.properties");
+        let dirs: Vec<String> =
+            dirs.split(',').map(|dir| base.join(dir).display().to_string()).collect();
+        let text = format!(
+            "process.roles=broker,controller\nnode.id=1\nlog.dirs={}\n\
+             listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
+             controller.listener.names=CONTROLLER\n\
+             controller.quorum.bootstrap.servers=localhost:9093\n",
+            dirs.join(",")
+        );
+        std::fs::write(&path, text).unwrap();
+        let path = path.display().to_string();
+        let args = ["format", "-c", &path, "-t", "AAAAAAAAAAAAAAAAAAAAZg"];
+        let args: Vec<String> = args.iter().chain(more).map(|word| (*word).to_owned()).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut io = Io { stdin: &mut std::io::empty(), out: &mut out, err: &mut err };
+        crate::storage::run(&args, &mut io);
+        String::from_utf8(err).unwrap()
+    }
+
+    #[test]
+    fn one_directory_of_two_names_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let told = format(base.path(), "z/../a,a", &["-s"]);
+        assert!(told.contains("are the same one"), "{told}");
+        assert!(!base.path().join("a").join(META).exists());
+        assert_eq!(format(base.path(), "a", &["-s"]), "");
+        assert!(base.path().join("a").join(META).exists());
+    }
+
+    #[test]
+    fn the_id_of_another_log_directory_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        assert_eq!(format(base.path(), "b", &["-s"]), "");
+        let meta = std::fs::read(base.path().join("b").join(META)).unwrap();
+        let id = parse_meta(&meta).unwrap().directory_id.unwrap();
+        let voter = format!("1@localhost:9093:{id}");
+        let told = format(base.path(), "a,b", &["-g", "-I", &voter]);
+        assert!(told.contains("is that of log directory"), "{told}");
+        assert!(!base.path().join("a").exists());
+    }
+
+    #[test]
+    fn nothing_is_written_if_one_directory_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir(base.path().join("b")).unwrap();
+        std::fs::write(base.path().join("b/letters.txt"), "dear Ottla").unwrap();
+        let told = format(base.path(), "a,b", &["-s"]);
+        assert!(told.contains("not a data directory"), "{told}");
+        assert!(!base.path().join("a").exists());
     }
 }

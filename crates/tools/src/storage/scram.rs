@@ -1,5 +1,5 @@
 //! `--add-scram`: `SCRAM-SHA-256=[name=alice,password=secret]` and what it becomes in the metadata
-//! (RFC 5802). The password itself is written nowhere.
+//! (RFC 5802). The password itself is written nowhere, nor is what may be a part of one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,9 +17,8 @@ use crate::java;
 /// What is wrong with it.
 pub fn parse(argument: &str, random: &mut Rng) -> Result<UserScramCredentialRecord, String> {
     let argument = argument.trim();
-    let (mechanism, config) = argument
-        .split_once('=')
-        .ok_or_else(|| format!("Failed to find equals sign in SCRAM argument '{argument}'"))?;
+    let (mechanism, config) =
+        argument.split_once('=').ok_or("Failed to find equals sign in a SCRAM argument")?;
     let mechanism = match mechanism {
         "SCRAM-SHA-256" => Mechanism::Sha256,
         "SCRAM-SHA-512" => Mechanism::Sha512,
@@ -57,8 +56,10 @@ pub fn parse(argument: &str, random: &mut Rng) -> Result<UserScramCredentialReco
         }
     };
     if !parts.is_empty() {
-        let unknown: Vec<&str> = parts.keys().map(String::as_str).collect();
-        return Err(format!("Unknown SCRAM configurations: {}", unknown.join(", ")));
+        // A password with a comma would be among them.
+        return Err("Unknown SCRAM configurations besides name, password, saltedpassword, salt, \
+                    and iterations"
+            .into());
     }
     for (wrong, compared, limit) in [
         (iterations < ITERATIONS_MIN, ">=", ITERATIONS_MIN),
@@ -114,9 +115,8 @@ fn bytes(bytes: &[u8]) -> String {
 
 fn components(config: &str) -> Result<BTreeMap<String, String>, String> {
     let pair = |component: &str| {
-        let (name, value) = component
-            .split_once('=')
-            .ok_or_else(|| format!("No equals sign found in SCRAM component: {component}"))?;
+        let (name, value) =
+            component.split_once('=').ok_or("No equals sign found in a SCRAM component")?;
         let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         Ok((name.to_owned(), bare.unwrap_or(value).to_owned()))
     };
@@ -296,7 +296,10 @@ mod tests {
             ("SCRAM-SHA-256=[name=a,password=b,iterations=4095]", ">= 4096"),
             ("SCRAM-SHA-512=[name=a,password=b,iterations=16385]", "<= 16384"),
             ("SCRAM-SHA-256=[name=a,password=b,iterations=x]", "iterations count: x"),
-            ("SCRAM-SHA-256=[name=a,password=s!cret,q=1]", "Unknown SCRAM configurations: q"),
+            ("SCRAM-SHA-256=[name=a,password=s!cret,q=1]", "Unknown SCRAM configurations"),
+            ("SCRAM-SHA-256=[name=a,password=x,s!cret]", "No equals sign"),
+            ("SCRAM-SHA-256=[name=a,password=x,s!cret=y]", "Unknown SCRAM configurations"),
+            ("s!cret", "equals sign"),
             ("SCRAM-SHA-256=[name=a,password=]", "empty"),
         ] {
             let told = read(argument).unwrap_err();
