@@ -367,8 +367,8 @@ fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done 
     }
 }
 
-/// All these syncs by one of the volume. If that fails each goes back to be done by itself, and tells
-/// whether it was its own: what `syncfs` was told of takes nothing away from that.
+/// All these syncs by one of the volume. If that fails each goes back to be done by itself, and
+/// tells whether it was its own: what `syncfs` was told of takes nothing away from that.
 fn sweep(
     disk: &OsDisk,
     number: usize,
