@@ -114,29 +114,9 @@ impl Options {
 /// # Errors
 /// If anything is missing or fails; what was measured before is kept.
 pub fn run(options: &Options) -> Result<PathBuf, String> {
-    missing_programs(&PROGRAMS)?;
-    let scratch = harness::root().join("target/bench");
-    fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-    let lock = File::create(scratch.join("lock")).map_err(|error| error.to_string())?;
-    lock.try_lock().map_err(|_| "another measurement is under way in this tree")?;
-    build()?;
+    let Begun { path, mut results, data, _lock } =
+        begin(Kind::Workloads, &PROGRAMS, options.is_full())?;
     let driver = Driver::build()?;
-    let (commit, clean) = machine::commit()?;
-    let (path, mut results) = if clean && options.is_full() {
-        let path = results::directory().join(Kind::Workloads.file(&commit));
-        let results = Results::read(&path)?;
-        (path, results)
-    } else {
-        println!("Not a full measurement of a committed tree: the results are scratch.");
-        (scratch.join("scratch.json"), Results::empty())
-    };
-    let data = scratch.join("data");
-    empty(&data)?;
-    sync()?;
-    results.put("commit", json!(if clean { commit } else { format!("{commit} and changes") }));
-    results.put("date", json!(machine::date()?));
-    results.put("machine", machine::describe(&data)?);
-    results.put("versions", json!({ "apache": APACHE, "java": machine::java_version()? }));
     // Syncing makes no difference to a start.
     if options.has(Workload::Start) && options.peer == Peer::Default {
         results.put("start", start::measure(&data)?);
@@ -155,6 +135,45 @@ pub fn run(options: &Options) -> Result<PathBuf, String> {
     }
     empty(&data)?;
     Ok(path)
+}
+
+/// A measurement that nothing else in this tree disturbs, with what it is of in its results.
+pub(crate) struct Begun {
+    /// Where the results go.
+    pub path: PathBuf,
+    /// Those that are there.
+    pub results: Results,
+    /// An empty directory for brokers.
+    pub data: PathBuf,
+    /// Held for as long as it takes.
+    pub _lock: File,
+}
+
+/// Begins one: the results of a `full` one of a committed tree are the commit's, others scratch.
+pub(crate) fn begin(kind: Kind, programs: &[&str], full: bool) -> Result<Begun, String> {
+    missing_programs(programs)?;
+    let scratch = harness::root().join("target/bench");
+    fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
+    let lock = File::create(scratch.join("lock")).map_err(|error| error.to_string())?;
+    lock.try_lock().map_err(|_| "another measurement is under way in this tree")?;
+    build()?;
+    let (commit, clean) = machine::commit()?;
+    let (path, mut results) = if clean && full {
+        let path = results::directory().join(kind.file(&commit));
+        let results = Results::read(&path)?;
+        (path, results)
+    } else {
+        println!("Not a full measurement of a committed tree: the results are scratch.");
+        (scratch.join(kind.file("scratch")), Results::empty())
+    };
+    let data = scratch.join("data");
+    empty(&data)?;
+    sync()?;
+    results.put("commit", json!(if clean { commit } else { format!("{commit} and changes") }));
+    results.put("date", json!(machine::date()?));
+    results.put("machine", machine::describe(&data)?);
+    results.put("versions", json!({ "apache": APACHE, "java": machine::java_version()? }));
+    Ok(Begun { path, results, data, _lock: lock })
 }
 
 /// The same brokers for some workloads.

@@ -30,18 +30,16 @@ pub mod parts;
 pub mod plan;
 pub mod table;
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, Peer, Side};
 use crate::limits::{self, Volumes};
-use crate::machine;
 use crate::raw::connection::{Connection, Topic};
 use crate::raw::{fetch, produce};
-use crate::results::{self, Kind, Results};
-use crate::run::{APACHE, build, empty, gone, missing_programs, sync};
+use crate::results::{Kind, Results};
+use crate::run::{Begun, begin, empty, gone, sync};
 use load::{Scale, bulk, replay};
 use parts::Part;
 use plan::{Arm, CELLS, Cell, Load};
@@ -119,21 +117,8 @@ impl Options {
 /// # Errors
 /// If anything is missing or fails; what was measured before is kept.
 pub fn run(options: &Options) -> Result<PathBuf, String> {
-    missing_programs(&PROGRAMS)?;
-    let scratch = harness::root().join("target/bench");
-    fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-    let lock = File::create(scratch.join("lock")).map_err(|error| error.to_string())?;
-    lock.try_lock().map_err(|_| "another measurement is under way in this tree")?;
-    build()?;
-    let (commit, clean) = machine::commit()?;
-    let (path, mut results) = if clean && options.is_full() {
-        let path = results::directory().join(Kind::Cells.file(&commit));
-        let results = Results::read(&path)?;
-        (path, results)
-    } else {
-        println!("Not a full measurement of a committed tree: the results are scratch.");
-        (scratch.join("cells.json"), Results::empty())
-    };
+    let Begun { path, mut results, data, _lock } =
+        begin(Kind::Cells, &PROGRAMS, options.is_full())?;
     let cells = wanted_cells(options, &results);
     let parts = wanted_parts(options, &results);
     // What would fail after twenty minutes fails now.
@@ -141,13 +126,6 @@ pub fn run(options: &Options) -> Result<PathBuf, String> {
     if cells.iter().any(|cell| cell.arms.iter().any(on_librdkafka)) || parts.contains(&Part::Kill) {
         load::librdkafka()?;
     }
-    let data = scratch.join("data");
-    empty(&data)?;
-    sync()?;
-    results.put("commit", json!(if clean { commit } else { format!("{commit} and changes") }));
-    results.put("date", json!(machine::date()?));
-    results.put("machine", machine::describe(&data)?);
-    results.put("versions", json!({ "apache": APACHE, "java": machine::java_version()? }));
     let volumes = if options.scale == Scale::Full { Volumes::FULL } else { Volumes::BRIEF };
     results.put("limits", limits::measure(&data, volumes)?);
     results.write(&path)?;
@@ -342,7 +320,7 @@ pub const USAGE: &str =
   --rounds N          how many times all arms and back (5)
   --scale full|brief  brief is a moment of each, to see whether it works (full)
 Results go to bench/results/cells-COMMIT.json; with fewer rounds, briefly, or with changes that are
-not committed, they are scratch and go to target/bench/cells.json.";
+not committed, they are scratch and go to target/bench/cells-scratch.json.";
 
 #[cfg(test)]
 mod tests {

@@ -70,6 +70,8 @@ pub struct FetchReply {
     plans: Vec<(usize, usize, ReadPlan)>,
     /// Bytes of records there is room for still.
     room: usize,
+    /// Records were found.
+    any: bool,
     /// What the first plans found; `None` if it can't be read.
     found: Vec<Option<Found>>,
 }
@@ -205,23 +207,26 @@ impl FetchReply {
         max_bytes: usize,
     ) -> Self {
         // With all else a frame has to fit into its size prefix.
-        Self { response, plans, room: max_bytes.min(RECORDS_MAX), found: Vec::new() }
+        Self { response, plans, room: max_bytes.min(RECORDS_MAX), any: false, found: Vec::new() }
     }
 
     fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
         while let Some((_, _, plan)) = self.plans.get(self.found.len()) {
             // The first batch is sent whole whatever its size, or a consumer with a small limit
             // could never pass it (KIP-74).
-            let first = self.found.iter().flatten().all(Found::is_empty);
-            let found = match plan.clone().limited_to(self.room) {
-                _ if self.room == 0 && !first => Some(Found::Read(Bytes::new())),
-                plan => match plan.find(disk, first) {
+            let first = !self.any;
+            let found = if self.room == 0 && !first {
+                Some(Found::Read(Bytes::new()))
+            } else {
+                match plan.find(disk, self.room, first) {
                     Ok(found) => Some(found),
                     Err(ReadError::NotCached) => return Err(NotCached),
                     Err(_) => None,
-                },
+                }
             };
-            self.room = self.room.saturating_sub(found.as_ref().map_or(0, Found::len));
+            let len = found.as_ref().map_or(0, Found::len);
+            self.room = self.room.saturating_sub(len);
+            self.any |= len > 0;
             self.found.push(found);
         }
         Ok(())

@@ -212,12 +212,6 @@ fn time_hint(segment: &Segment, timestamp: i64) -> u64 {
 }
 
 impl ReadPlan {
-    /// The same plan for at most `max_bytes`, if that is less.
-    pub fn limited_to(mut self, max_bytes: usize) -> Self {
-        self.max_bytes = self.max_bytes.min(max_bytes);
-        self
-    }
-
     /// About how many bytes it would read: exact up to the index interval, and never zero for a
     /// plan that reads something.
     pub fn estimate(&self) -> usize {
@@ -235,23 +229,29 @@ impl ReadPlan {
         self.extents.is_empty()
     }
 
-    /// Finds the batch with the offset, and what follows it as far as that may be read. If that one
-    /// batch alone exceeds the bytes allowed it comes all the same if `min_one_batch`, else nothing
-    /// does.
+    /// Finds the batch with the offset, and what follows it as far as that may be read and there is
+    /// `room` for it. If that one batch alone exceeds the bytes allowed it comes all the same if
+    /// `min_one_batch`, else nothing does.
     ///
     /// # Errors
     /// The segment is gone, the disk failed, or what is there is no batch.
-    pub fn find(&self, disk: &dyn Disk, min_one_batch: bool) -> Result<Found, ReadError> {
+    pub fn find(
+        &self,
+        disk: &dyn Disk,
+        room: usize,
+        min_one_batch: bool,
+    ) -> Result<Found, ReadError> {
+        let max_bytes = self.max_bytes.min(room);
         for extent in &self.extents {
             let Some((at, header)) = extent.find(disk, self.offset)? else { continue };
             if header.last_offset() >= self.upto {
                 break;
             }
             let first = header.size_in_bytes();
-            if first > self.max_bytes && !min_one_batch {
+            if first > max_bytes && !min_one_batch {
                 break;
             }
-            let wanted = self.max_bytes.max(first);
+            let wanted = max_bytes.max(first);
             if let Some(end) = extent.end {
                 let there = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
                 if there < first {
@@ -276,7 +276,7 @@ impl ReadPlan {
     /// # Errors
     /// As [`Self::find`].
     pub fn execute(&self, disk: &dyn Disk, min_one_batch: bool) -> Result<Bytes, ReadError> {
-        match self.find(disk, min_one_batch)? {
+        match self.find(disk, self.max_bytes, min_one_batch)? {
             Found::There(extract) => {
                 let bytes = extract.read(disk)?;
                 let whole = whole_batches(&bytes, self.upto);

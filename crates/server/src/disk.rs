@@ -9,9 +9,8 @@
 //!
 //! Group commit has two stages. A log has one sync under way at a time, which covers what was
 //! written before (`ottla_log`). And when more syncs of a volume wait than its threads soon get to,
-//! all of them become one `syncfs`; those that come meanwhile are the next. Measured, for 16 KiB
-//! appended to each of N files: with four files four `fdatasync` at once are quicker, from eight on
-//! one `syncfs`, for 64 files threefold, for 1 000 nearly tenfold (docs/decisions/0004).
+//! all of them become one `syncfs`; those that come meanwhile are the next. For hundreds of files
+//! that takes about half as long as eight threads with `fdatasync` (docs/decisions/0004).
 //!
 //! `syncfs` also waits for what others write on the same file system. Where that makes it slow, the
 //! volume does without it for a while.
@@ -262,7 +261,7 @@ impl DiskRunner {
         }
     }
 
-    /// Reads for the node, on the pool.
+    /// Reads for the node, on the threads of the volume.
     pub fn read(&self, lane: Lane, load: u64, plan: ReadPlan) {
         let volume = plan.file().map_or(0, |file| self.disk.volume_of_file(file));
         self.put(volume, Work::Read(lane, load, plan));

@@ -248,11 +248,6 @@ impl OsDisk {
         sync().map_err(|error: io::Error| StorageError::io("sync", &of.path, &error))
     }
 
-    /// True if [`Self::sync_all`] of that volume vouches for anything.
-    pub fn can_sync_all(&self, volume: usize) -> bool {
-        self.volumes.get(volume).is_some_and(|of| of.can_sync_all)
-    }
-
     fn shard(&self, file: FileId) -> &Shard {
         &self.shards[(file.0 % SHARDS as u64) as usize]
     }

@@ -201,7 +201,7 @@ fn what_is_sent_from_a_file_ends_where_it_may_be_read() {
                 let max_bytes = [1, 130, 700, 1 << 20][random.below(4) as usize];
                 let plan = rig.log.plan_read(offset, max_bytes, mark).unwrap();
                 let mark = mark.min(rig.log.written());
-                let bytes = match plan.find(&rig.disk, true).unwrap() {
+                let bytes = match plan.find(&rig.disk, usize::MAX, true).unwrap() {
                     Found::There(extract) => {
                         from_file += 1;
                         extract.read(&rig.disk).unwrap()
