@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use ottla_log::disk::{Completion, Op, Submission, Token};
-use wire::files::{OffsetEntry, RecoveryMark, render_marks, render_offsets};
+use wire::Bytes;
+use wire::files::{OffsetEntry, render_marks, render_offsets};
 
 use crate::event::{Effect, Now};
 use crate::metadata_log::{SNAPSHOT_TOKEN, SnapshotRules};
@@ -62,7 +62,6 @@ impl Upkeep {
         let soon = self.next_checkpoint_ms.min(self.next_marks_ms);
         soon.min(self.next_retention_ms).min(self.next_flush_ms)
     }
-
 }
 
 impl Node {
@@ -179,9 +178,7 @@ impl Node {
     pub(crate) fn write_checkpoints(&mut self, out: &mut Vec<Effect>) -> u64 {
         let files = self.checkpoints();
         let files = files.into_iter().map(|(path, entries)| (path, render_offsets(&entries)));
-        let marks = self.marks();
-        let marks = marks.into_iter().map(|(path, entries)| (path, render_marks(&entries)));
-        for (path, text) in files.chain(marks) {
+        for (path, text) in files.chain(self.marks()) {
             let bytes = Bytes::from(text);
             if self.upkeep.written.get(&path) == Some(&bytes) {
                 continue;
@@ -266,7 +263,7 @@ impl Node {
     }
 
     /// The files of recovery marks: their paths and what they should hold.
-    fn marks(&self) -> Vec<(PathBuf, Vec<(String, i32, RecoveryMark)>)> {
+    fn marks(&self) -> Vec<(PathBuf, String)> {
         let mut marks: BTreeMap<&Path, Vec<_>> = BTreeMap::new();
         for dir in &self.config.log_dirs {
             marks.entry(&dir.path).or_default();
@@ -277,7 +274,9 @@ impl Node {
             let mark = mark.map(|mark| (partition.topic.to_string(), partition.index, mark));
             marks.entry(dir).or_default().extend(mark);
         }
-        marks.into_iter().map(|(dir, entries)| (dir.join(RECOVERY_MARKS), entries)).collect()
+        let file =
+            |(dir, entries): (&Path, Vec<_>)| (dir.join(RECOVERY_MARKS), render_marks(&entries));
+        marks.into_iter().map(file).collect()
     }
 
     fn snapshot_rules(&self) -> SnapshotRules {

@@ -467,7 +467,7 @@ impl Log {
         if self.snapshots.last() != Some(&self.end) {
             self.snapshots.push(self.end);
         }
-        self.replace(path, bytes.into(), recover_from, out)
+        self.replace(path, bytes, recover_from, out)
     }
 
     /// Asserts I1 of the crate.

@@ -15,7 +15,6 @@ use wire::files::RecoveryMark;
 
 use crate::disk::{Op, Submission, Token};
 use crate::log::Log;
-use crate::planted::{self, Bug};
 use crate::segment::{self, Segment};
 
 /// A log's marks.
@@ -47,8 +46,7 @@ impl Marks {
 impl Log {
     /// The mark that may be told (I1).
     pub fn mark(&self) -> Option<RecoveryMark> {
-        let durable =
-            |mark: &RecoveryMark| mark.offset <= self.flushed() || planted::is(Bug::MarkBeforeSync);
+        let durable = |mark: &RecoveryMark| mark.offset <= self.flushed();
         let there = |mark: &RecoveryMark| self.segments.iter().any(|s| s.base == mark.base);
         self.marks.set.filter(|mark| durable(mark) && there(mark))
     }

@@ -117,16 +117,8 @@ impl Log {
         let report = RecoveryReport::default();
         let epochs = Epochs::default();
         let compact = config.compact;
-        let mut opening = Opening {
-            disk,
-            compact,
-            dir: path,
-            mode,
-            ids,
-            report,
-            epochs,
-            recovered: Vec::new(),
-        };
+        let mut opening =
+            Opening { disk, compact, dir: path, mode, ids, report, epochs, recovered: Vec::new() };
         let (bases, snapshots) = opening.sort_names()?;
         let topic_id = opening.topic_id()?;
         let stored_epochs = opening.stored_epochs()?;
@@ -530,6 +522,9 @@ impl Opening<'_> {
                     if planted::is(Bug::RecoveryLeftOut)
                         && header.base_offset >= self.mode.recovery_point =>
                 {
+                    break Some((at, "planted".into()));
+                }
+                Ok(_) if planted::is(Bug::MarkEndsLog) && self.report.mark.is_some() => {
                     break Some((at, "planted".into()));
                 }
                 Ok(_) if header.base_offset < end => {

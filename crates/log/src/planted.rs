@@ -25,8 +25,8 @@ pub enum Bug {
     RecoveryTrustsChecksums,
     /// There is no recovery: a log ends where its last checkpoint says.
     RecoveryLeftOut,
-    /// A recovery mark is told before what it speaks of is durable.
-    MarkBeforeSync,
+    /// Recovery takes what came after a mark for a torn tail.
+    MarkEndsLog,
     /// A new segment's name is never made durable.
     SegmentNameNotSynced,
     /// A rolled file counts as synced as far as it is written.
@@ -87,7 +87,7 @@ impl Bug {
         Self::RecoveryCutsGoodBatch,
         Self::RecoveryTrustsChecksums,
         Self::RecoveryLeftOut,
-        Self::MarkBeforeSync,
+        Self::MarkEndsLog,
         Self::SegmentNameNotSynced,
         Self::RollForgetsSync,
         Self::IndexOneBatchTooFar,
