@@ -124,7 +124,7 @@ pub fn check(input: &Input) -> Result<(), String> {
     }
     let config = LogConfig { compact: input.flags & 16 != 0, ..config() };
     let recovery_point = if input.flags & 32 != 0 { 0 } else { (input.flags >> 16) as i64 % 60 };
-    let mode = OpenMode { clean: input.flags & 64 != 0, recovery_point };
+    let mode = OpenMode { clean: input.flags & 64 != 0, recovery_point, mark: None };
     let log_start = (input.flags & 128 != 0).then_some((input.flags >> 24) as i64 % 70);
     let open = |disk: &MemDisk, mode| {
         let mut ids = FileIds::default();
@@ -132,7 +132,8 @@ pub fn check(input: &Input) -> Result<(), String> {
     };
     let opened = memory::bounded("open", memory::decoder_limit(total), || open(&disk, mode))?;
     let Ok((log, _)) = opened else { return Ok(()) };
-    let again = open(&disk, OpenMode { clean: false, recovery_point: mode.recovery_point });
+    let again =
+        open(&disk, OpenMode { clean: false, recovery_point: mode.recovery_point, mark: None });
     match again {
         Ok((second, _)) if second.end() == log.end() || mode.clean => Ok(()),
         Err(_) if mode.clean => Ok(()),

@@ -216,6 +216,7 @@ impl Node {
             produces: VecDeque::new(),
             fetches: Vec::new(),
             late_since_ms: None,
+            checkpointed: 0,
         });
         submit(lane, submissions, out);
         if assigned != Some(dir.id) {

@@ -45,6 +45,8 @@ pub struct Partition {
     /// Since when it is written further than it is durable and `flush.ms` runs, on the steady
     /// clock.
     pub late_since_ms: Option<i64>,
+    /// The recovery point that was last written down, or is being written.
+    pub checkpointed: i64,
 }
 
 impl Partition {

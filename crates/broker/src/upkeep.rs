@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ottla_log::disk::{Completion, Op, Submission, Token};
-use wire::files::{OffsetEntry, render_offsets};
+use wire::Bytes;
+use wire::files::{OffsetEntry, render_marks, render_offsets};
 
 use crate::event::{Effect, Now};
 use crate::metadata_log::{SNAPSHOT_TOKEN, SnapshotRules};
@@ -15,14 +16,21 @@ pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 /// The file that says where logs begin whose first records were deleted.
 pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
 
+/// The file, of our own, that says how much of a segment recovery need not read.
+pub const RECOVERY_MARKS: &str = "recovery-marks";
+
 /// When what is due, on the steady clock.
 #[derive(Debug)]
 pub struct Upkeep {
     next_checkpoint_ms: i64,
     next_retention_ms: i64,
     next_flush_ms: i64,
+    next_marks_ms: i64,
+    marks_every_ms: i64,
     /// What the checkpoint files hold, by path.
-    written: BTreeMap<PathBuf, Vec<OffsetEntry>>,
+    written: BTreeMap<PathBuf, Bytes>,
+    /// With so much more to be read by recovery, logs are marked.
+    recovery_bytes_max: u64,
     /// Checkpoint files submitted so far: their tokens.
     submitted: u64,
     /// All files up to this token are written.
@@ -37,6 +45,9 @@ impl Default for Upkeep {
             next_checkpoint_ms: i64::MAX,
             next_retention_ms: RETENTION_FIRST_MS,
             next_flush_ms: FLUSH_EVERY_MS,
+            next_marks_ms: MARKS_EVERY_MS,
+            marks_every_ms: MARKS_EVERY_MS,
+            recovery_bytes_max: RECOVERY_BYTES_MAX,
             written: BTreeMap::new(),
             submitted: 0,
             ended: 0,
@@ -48,13 +59,31 @@ impl Default for Upkeep {
 impl Upkeep {
     /// When something is due.
     pub fn next_ms(&self) -> i64 {
-        self.next_checkpoint_ms.min(self.next_retention_ms).min(self.next_flush_ms)
+        let soon = self.next_checkpoint_ms.min(self.next_marks_ms);
+        soon.min(self.next_retention_ms).min(self.next_flush_ms)
     }
 }
 
 impl Node {
+    /// Lets recovery read at most about `bytes`, and looks every `every_ms` whether it would read
+    /// more: for tests, whose logs are small and whose lives are short.
+    pub fn limit_recovery(&mut self, bytes: u64, every_ms: i64) {
+        self.upkeep.recovery_bytes_max = bytes;
+        self.upkeep.marks_every_ms = every_ms;
+        self.upkeep.next_marks_ms = 0;
+    }
+
     /// Does what is due.
     pub(crate) fn keep_up(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if now.steady_ms >= self.upkeep.next_marks_ms {
+            let every = self.upkeep.marks_every_ms;
+            self.upkeep.next_marks_ms = now.steady_ms + every;
+            if self.mark_logs(out) {
+                // The files of marks take a while; only then are they worth telling of.
+                let soon = now.steady_ms + every / 2;
+                self.upkeep.next_checkpoint_ms = self.upkeep.next_checkpoint_ms.min(soon);
+            }
+        }
         if now.steady_ms >= self.upkeep.next_checkpoint_ms {
             self.upkeep.next_checkpoint_ms = now.steady_ms + CHECKPOINT_EVERY_MS;
             let written = self.write_checkpoints(out);
@@ -89,6 +118,38 @@ impl Node {
         }
     }
 
+    /// Marks the logs of which recovery would have to read most, until all of them together are
+    /// half of what may be. False if that is little.
+    fn mark_logs(&mut self, out: &mut Vec<Effect>) -> bool {
+        let mut most = Vec::new();
+        let mut all: u64 = 0;
+        for (lane, partition) in self.partitions.iter().filter(|(_, one)| !one.offline) {
+            let bytes = partition.log.recovery_bytes(partition.checkpointed);
+            if bytes > 0 {
+                all += bytes;
+                most.push((bytes, *lane));
+            }
+        }
+        // Of many logs with little each, marks would cost more than they spare.
+        let max = self.upkeep.recovery_bytes_max;
+        let max = max.max(RECOVERY_BYTES_EACH.min(max) * most.len() as u64);
+        if all <= max {
+            return false;
+        }
+        most.sort_unstable_by(|one, other| other.cmp(one));
+        for (bytes, lane) in most {
+            if all <= max / 2 {
+                break;
+            }
+            let Some(partition) = self.partitions.get_mut(&lane) else { continue };
+            let mut submissions = Vec::new();
+            partition.log.write_mark(&mut submissions);
+            submit(lane, submissions, out);
+            all -= bytes;
+        }
+        true
+    }
+
     /// Syncs logs that an operator lets run ahead of the disk, each after its `flush.ms`. False if
     /// no topic has one.
     fn flush_late(&mut self, now: Now, out: &mut Vec<Effect>) -> bool {
@@ -115,16 +176,21 @@ impl Node {
     /// Writes how far logs are durable and where they begin, where that changed: recovery starts
     /// there. Gives the number of the last file that says so.
     pub(crate) fn write_checkpoints(&mut self, out: &mut Vec<Effect>) -> u64 {
-        for (path, entries) in self.checkpoints() {
-            if self.upkeep.written.get(&path) == Some(&entries) {
+        let files = self.checkpoints();
+        let files = files.into_iter().map(|(path, entries)| (path, render_offsets(&entries)));
+        for (path, text) in files.chain(self.marks()) {
+            let bytes = Bytes::from(text);
+            if self.upkeep.written.get(&path) == Some(&bytes) {
                 continue;
             }
-            let bytes = render_offsets(&entries).into();
-            self.upkeep.written.insert(path.clone(), entries);
+            self.upkeep.written.insert(path.clone(), bytes.clone());
             self.upkeep.submitted += 1;
             let token = Token(self.upkeep.submitted);
             let op = Op::Replace { path, bytes };
             out.push(Effect::Disk(CHECKPOINT_LANE, Submission { token, op }));
+        }
+        for partition in self.partitions.values_mut() {
+            partition.checkpointed = partition.log.recovery_point();
         }
         self.upkeep.submitted
     }
@@ -196,6 +262,23 @@ impl Node {
         points.chain(starts.into_iter().map(name(LOG_STARTS))).collect()
     }
 
+    /// The files of recovery marks: their paths and what they should hold.
+    fn marks(&self) -> Vec<(PathBuf, String)> {
+        let mut marks: BTreeMap<&Path, Vec<_>> = BTreeMap::new();
+        for dir in &self.config.log_dirs {
+            marks.entry(&dir.path).or_default();
+        }
+        for partition in self.partitions.values() {
+            let Some(dir) = partition.log.path().parent() else { continue };
+            let mark = partition.log.mark();
+            let mark = mark.map(|mark| (partition.topic.to_string(), partition.index, mark));
+            marks.entry(dir).or_default().extend(mark);
+        }
+        let file =
+            |(dir, entries): (&Path, Vec<_>)| (dir.join(RECOVERY_MARKS), render_marks(&entries));
+        marks.into_iter().map(file).collect()
+    }
+
     fn snapshot_rules(&self) -> SnapshotRules {
         let between = self.setting("metadata.log.max.record.bytes.between.snapshots");
         SnapshotRules {
@@ -250,5 +333,11 @@ const RETENTION_FIRST_MS: i64 = 30_000;
 const RETRY_MS: i64 = 1_000;
 /// `log.flush.offset.checkpoint.interval.ms`.
 const CHECKPOINT_EVERY_MS: i64 = 60_000;
+/// How often it is looked at how much recovery would have to read.
+const MARKS_EVERY_MS: i64 = 5_000;
+/// How much that may be: a moment's work.
+const RECOVERY_BYTES_MAX: u64 = 256 << 20;
+/// How much it may be for each of many logs.
+const RECOVERY_BYTES_EACH: u64 = 1 << 20;
 /// How often logs that run ahead of the disk are looked at.
 const FLUSH_EVERY_MS: i64 = 1_000;

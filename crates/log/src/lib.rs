@@ -21,6 +21,7 @@ pub mod disk;
 mod epochs;
 mod error;
 mod log;
+mod mark;
 mod open;
 pub mod planted;
 mod producers;

@@ -1,6 +1,6 @@
 //! The log itself: its parts, its marks, rolling, flushing, closing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use crate::commit::Commit;
 use crate::disk::{Completion, FileIds, Op, StorageError, Submission, Token};
 use crate::epochs::Epochs;
 use crate::error::AppendError;
+use crate::mark::Marks;
 use crate::planted::{self, Bug};
 use crate::producers::Producers;
 use crate::retention::Trash;
@@ -44,6 +45,7 @@ pub struct Log {
     /// Rolled segments whose index files are on their way to the disk.
     pub(crate) indexing: Vec<(Token, i64, DiskIndex)>,
     pub(crate) trash: Vec<Trash>,
+    pub(crate) marks: Marks,
     closing: Closing,
 }
 
@@ -107,6 +109,7 @@ impl Log {
             snapshots: Vec::new(),
             indexing: Vec::new(),
             trash: Vec::new(),
+            marks: Marks::default(),
             closing: Closing::No,
         }
     }
@@ -229,6 +232,7 @@ impl Log {
     ) -> Result<Progress, StorageError> {
         let token = completion.token;
         let moved = self.commit.complete(completion, out)?;
+        self.marks.complete(token);
         if let Some(found) = self.indexing.iter().position(|(last, ..)| *last == token) {
             let (_, base, index) = self.indexing.swap_remove(found);
             match self.segments.iter_mut().find(|segment| segment.base == base) {
@@ -260,18 +264,17 @@ impl Log {
 
     /// Writes the leader epoch checkpoint if it is stale. Recovery finds the epochs of records in
     /// the last segment by itself, so this is for rolls, closing, and idle times.
-    pub fn write_epochs(&mut self, out: &mut Vec<Submission>) {
-        if self.epochs_dirty {
-            let oldest = self.segments.last().map_or(self.start, |segment| segment.base);
-            self.settle_epochs(oldest, out);
-        }
+    /// Gives what it submitted.
+    pub fn write_epochs(&mut self, out: &mut Vec<Submission>) -> Option<Token> {
+        let oldest = self.segments.last().map_or(self.start, |segment| segment.base);
+        self.epochs_dirty.then(|| self.settle_epochs(oldest, out))
     }
 
-    fn settle_epochs(&mut self, recover_from: i64, out: &mut Vec<Submission>) {
+    fn settle_epochs(&mut self, recover_from: i64, out: &mut Vec<Submission>) -> Token {
         let path = self.dir.join("leader-epoch-checkpoint");
         let bytes = Bytes::from(render_epochs(self.epochs.entries()));
-        self.commit.settle(Op::Replace { path, bytes }, recover_from, out);
         self.epochs_dirty = false;
+        self.commit.settle(Op::Replace { path, bytes }, recover_from, out)
     }
 
     /// Stops cleanly: no append is accepted any more; everything becomes durable, then indexes,
@@ -297,11 +300,13 @@ impl Log {
             return;
         }
         self.closing = Closing::Finishing;
-        if let Some(active) = self.segments.last_mut() {
+        // A log that nothing was appended to since they were written has its files.
+        let written = self.is_marked() && self.snapshots.last() == Some(&self.end);
+        if let Some(active) = self.segments.last_mut().filter(|_| !written) {
             active.note_time();
             let base = active.base;
-            self.write_indexes(base, out);
-            self.write_snapshot(out);
+            self.write_indexes(base, Some(base), out);
+            self.write_snapshot(Some(base), out);
         }
         self.write_epochs(out);
         for trash in std::mem::take(&mut self.trash) {
@@ -358,12 +363,13 @@ impl Log {
         if let Some(active) = self.segments.last_mut() {
             active.note_time();
             let old = active.base;
-            let index = self.write_indexes(old, out);
+            let entries = active.index_entries();
+            self.write_indexes(old, Some(old), out);
             if self.epochs_dirty {
                 self.settle_epochs(old, out);
             }
-            self.write_snapshot(out);
-            if let Some((offset_entries, time_entries)) = index {
+            self.write_snapshot(Some(old), out);
+            if let Some((offset_entries, time_entries)) = entries {
                 self.open_indexes(old, offset_entries, time_entries, ids, out);
             }
         }
@@ -387,22 +393,31 @@ impl Log {
         self.segments.push(Segment::new(base, file, now_ms));
     }
 
-    /// Writes the index files of the segment at `base`; gives their numbers of entries unless
-    /// they were on disk already.
-    fn write_indexes(&mut self, base: i64, out: &mut Vec<Submission>) -> Option<(u64, u64)> {
-        let segment = self.segments.iter().find(|segment| segment.base == base)?;
-        let (offsets, times) = segment.index_bytes()?;
+    /// Writes the index files of the segment at `base`, unless they are on disk already; before
+    /// they are, recovery has to begin at `recover_from`, if that is given. Gives what it
+    /// submitted.
+    pub(crate) fn write_indexes(
+        &mut self,
+        base: i64,
+        recover_from: Option<i64>,
+        out: &mut Vec<Submission>,
+    ) -> Vec<Token> {
+        let segment = self.segments.iter().find(|segment| segment.base == base);
+        let Some((segment, (offsets, times))) =
+            segment.and_then(|segment| Some((segment, segment.index_bytes()?)))
+        else {
+            return Vec::new();
+        };
         let aborted: Vec<u8> = segment.aborted.iter().flat_map(|txn| txn.to_bytes()).collect();
-        let counts = (offsets.len() as u64 / 8, times.len() as u64 / 12);
         let mut files = vec![("index", offsets), ("timeindex", times)];
         if !aborted.is_empty() {
             files.push(("txnindex", aborted.into()));
         }
-        for (extension, bytes) in files {
+        let submit = |(extension, bytes)| {
             let path = segment::path(&self.dir, base, extension);
-            self.commit.settle(Op::Replace { path, bytes }, base, out);
-        }
-        Some(counts)
+            self.replace(path, bytes, recover_from, out)
+        };
+        files.into_iter().map(submit).collect()
     }
 
     fn open_indexes(
@@ -426,15 +441,33 @@ impl Log {
         self.indexing.push((tokens[1], base, index));
     }
 
-    /// Writes the producer state at the end of the log.
-    pub(crate) fn write_snapshot(&mut self, out: &mut Vec<Submission>) {
+    fn replace(
+        &mut self,
+        path: PathBuf,
+        bytes: Bytes,
+        recover_from: Option<i64>,
+        out: &mut Vec<Submission>,
+    ) -> Token {
+        let op = Op::Replace { path, bytes };
+        match recover_from {
+            Some(offset) => self.commit.settle(op, offset, out),
+            None => self.commit.other(op, out),
+        }
+    }
+
+    /// Writes the producer state at the end of the log; `recover_from` and what it gives are as
+    /// with [`Self::write_indexes`].
+    pub(crate) fn write_snapshot(
+        &mut self,
+        recover_from: Option<i64>,
+        out: &mut Vec<Submission>,
+    ) -> Token {
         let path = segment::path(&self.dir, self.end, "snapshot");
         let bytes = render_producers(&self.producers.entries());
-        let recover_from = self.segments.last().map_or(self.start, |segment| segment.base);
-        self.commit.settle(Op::Replace { path, bytes }, recover_from, out);
         if self.snapshots.last() != Some(&self.end) {
             self.snapshots.push(self.end);
         }
+        self.replace(path, bytes, recover_from, out)
     }
 
     /// Asserts I1 of the crate.

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::files::{
-    AbortedTxn, OffsetIndexEntry, TimeIndexEntry, parse_epochs, parse_partition_metadata,
-    render_epochs,
+    AbortedTxn, OffsetIndexEntry, RecoveryMark, TimeIndexEntry, parse_epochs,
+    parse_partition_metadata, render_epochs,
 };
 
 use crate::LogConfig;
@@ -24,6 +24,7 @@ use crate::commit::Commit;
 use crate::disk::{Disk, FileIds, Op, StorageError};
 use crate::epochs::Epochs;
 use crate::log::Log;
+use crate::mark::{Marks, mark_at};
 use crate::planted::{self, Bug};
 use crate::recover::{self, REBUILT_INDEX_INTERVAL, WalkError, Walker};
 use crate::segment::{self, DiskIndex, Index, Segment, parse_name};
@@ -36,6 +37,8 @@ pub struct OpenMode {
     /// From `recovery-point-offset-checkpoint`: everything below was durable. 0 if it is not
     /// known.
     pub recovery_point: i64,
+    /// From `recovery-marks`, if there is one.
+    pub mark: Option<RecoveryMark>,
 }
 
 /// What opening found.
@@ -43,6 +46,10 @@ pub struct OpenMode {
 pub struct RecoveryReport {
     /// Segments walked and checked batch by batch.
     pub recovered_segments: u32,
+    /// Bytes of them that were read, which is not what is before a mark.
+    pub recovered_bytes: u64,
+    /// The mark that was borne out, if one was needed.
+    pub mark: Option<RecoveryMark>,
     /// What was cut off.
     pub truncated: Option<Truncated>,
     /// Offset of the producer snapshot used.
@@ -80,8 +87,8 @@ struct Opening<'a> {
     ids: &'a mut FileIds,
     report: RecoveryReport,
     epochs: Epochs,
-    /// Bases of the segments that were recovered, rising.
-    recovered: Vec<i64>,
+    /// Bases of the segments that were recovered, rising, and from which offset on.
+    recovered: Vec<(i64, i64)>,
 }
 
 /// The parsed index files of a segment.
@@ -132,6 +139,10 @@ impl Log {
         opening.epochs.truncate_from_start(start);
         log.epochs_dirty = opening.epochs != stored_epochs;
         log.epochs = opening.epochs;
+        // Files that were closed in order say all there is to say, as those of a mark do.
+        let whole = mode.clean && opening.recovered.is_empty() && !log.epochs_dirty;
+        let closed = || mark_at(&log.segments, end, &log.epochs);
+        log.marks = Marks::of(if whole { closed() } else { opening.report.mark });
         if !mode.clean || !opening.recovered.is_empty() {
             store_epochs(disk, &mut log)?;
             // The process may have been killed between making a name and syncing its directory:
@@ -197,9 +208,11 @@ impl Opening<'_> {
         if let Some(undone) = cleaned.iter().min() {
             swapped.retain(|base| base < undone);
         }
+        let as_listed = self.report.leftovers.is_empty() && swapped.is_empty();
         self.finish_swaps(&names, &swapped)?;
         let (mut bases, mut snapshots, mut others) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        for name in self.disk.list(self.dir)? {
+        let names = if as_listed { names } else { self.disk.list(self.dir)? };
+        for name in names {
             match parse_name(&name) {
                 Some((base, "log")) => {
                     bases.insert(base);
@@ -339,6 +352,51 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// A segment as its mark says; `None` if what is on disk does not bear it out.
+    fn marked(
+        &self,
+        segment: &Segment,
+        mark: &RecoveryMark,
+    ) -> Result<Option<Segment>, StorageError> {
+        let within = segment.base < mark.offset
+            && mark.tail_position < mark.position
+            && mark.position <= segment.size;
+        if segment.base != mark.base || !within {
+            return Ok(None);
+        }
+        let head = self.disk.read_at(segment.file, mark.tail_position, HEADER_BYTES)?;
+        let tail = BatchHeader::parse(&head).ok().filter(|tail| {
+            // Checksums are not of epochs: the same batch may have come again after a truncation.
+            tail.crc == mark.tail_crc
+                && (tail.leader_epoch < 0 || tail.leader_epoch == mark.epoch)
+                && tail.next_offset() == mark.offset
+                && mark.tail_position + tail.size_in_bytes() as u64 == mark.position
+        });
+        if tail.is_none() || self.epochs.epoch_at(mark.offset - 1).unwrap_or(-1) != mark.epoch {
+            return Ok(None);
+        }
+        let Some(Indexes { mut offsets, mut times, mut aborted, .. }) = self.indexes(segment)?
+        else {
+            return Ok(None);
+        };
+        let below = |relative: u32| segment.base + i64::from(relative) < mark.offset;
+        offsets.retain(|entry| {
+            below(entry.relative_offset) && u64::from(entry.position) < mark.position
+        });
+        times.retain(|entry| below(entry.relative_offset));
+        aborted.retain(|txn| txn.last_offset < mark.offset);
+        if aborted.len() as u64 != u64::from(mark.aborted) {
+            return Ok(None);
+        }
+        let mut kept = Segment::resume(segment.base, segment.file, mark.position, offsets, times);
+        self.note_first(&mut kept, segment)?;
+        kept.max_timestamp = mark.max_timestamp;
+        kept.max_timestamp_offset = mark.max_timestamp_offset;
+        kept.tail = (mark.tail_position, mark.tail_crc);
+        kept.aborted = aborted;
+        Ok(Some(kept))
+    }
+
     /// A segment's index files; `None` if they are missing or damaged.
     fn indexes(&self, segment: &Segment) -> Result<Option<Indexes>, StorageError> {
         let (Some(offsets), Some(times)) = (
@@ -434,11 +492,21 @@ impl Opening<'_> {
         segment: Segment,
         next: Option<i64>,
     ) -> Result<(Segment, i64, bool), StorageError> {
-        self.recovered.push(segment.base);
+        let mark = self.mode.mark;
+        let marked = match &mark {
+            Some(mark) => self.marked(&segment, mark)?,
+            None => None,
+        };
+        self.report.mark = self.report.mark.or(mark.filter(|_| marked.is_some()));
+        let (mut end, mut epoch) = match mark.filter(|_| marked.is_some()) {
+            Some(mark) => (mark.offset, mark.epoch),
+            None => (segment.base, -1),
+        };
+        let mut kept = marked.unwrap_or_else(|| Segment::new(segment.base, segment.file, 0));
+        self.recovered.push((segment.base, end));
         self.report.recovered_segments += 1;
-        let mut kept = Segment::new(segment.base, segment.file, 0);
-        let mut walker = Walker::new(self.disk, self.dir, &segment, 0, segment.size);
-        let (mut end, mut epoch) = (segment.base, -1);
+        self.report.recovered_bytes += segment.size - kept.size;
+        let mut walker = Walker::new(self.disk, self.dir, &segment, kept.size, segment.size);
         let bad = loop {
             let (header, at) = match walker.next_header() {
                 Ok(Some(found)) => found,
@@ -454,6 +522,9 @@ impl Opening<'_> {
                     if planted::is(Bug::RecoveryLeftOut)
                         && header.base_offset >= self.mode.recovery_point =>
                 {
+                    break Some((at, "planted".into()));
+                }
+                Ok(_) if planted::is(Bug::MarkEndsLog) && self.report.mark.is_some() => {
                     break Some((at, "planted".into()));
                 }
                 Ok(_) if header.base_offset < end => {
@@ -552,7 +623,7 @@ impl Opening<'_> {
     fn store_aborted(&self, segments: &[Segment]) -> Result<(), StorageError> {
         let rolled = segments.len().saturating_sub(1);
         for segment in segments.iter().take(rolled) {
-            if !self.recovered.contains(&segment.base) {
+            if self.recovered.iter().all(|(base, _)| *base != segment.base) {
                 continue;
             }
             let path = self.path(segment.base, "txnindex");
@@ -591,7 +662,7 @@ impl Opening<'_> {
     /// Producer state at the end. In recovered segments the aborted transactions are found again,
     /// too, so the walk begins at a snapshot that lies before them.
     fn load_producers(&mut self, log: &mut Log) -> Result<(), StorageError> {
-        let upto = self.recovered.first().copied().unwrap_or(i64::MAX);
+        let upto = self.recovered.first().map_or(i64::MAX, |(_, from)| *from);
         let usable: Vec<i64> =
             log.snapshots.iter().copied().filter(|offset| *offset <= upto).collect();
         let found = recover::producers(self.disk, self.dir, &log.segments, &usable, log.end)?;
@@ -602,7 +673,11 @@ impl Opening<'_> {
             let after = log.segments.partition_point(|segment| segment.base <= txn.last_offset);
             let segment = log.segments.get_mut(after.saturating_sub(1));
             // The others have theirs from their index files.
-            if let Some(segment) = segment.filter(|s| self.recovered.contains(&s.base)) {
+            let found = |s: &&mut Segment| {
+                let from = |(base, from): &(i64, i64)| *base == s.base && *from <= txn.last_offset;
+                self.recovered.iter().any(from)
+            };
+            if let Some(segment) = segment.filter(found) {
                 segment.aborted.push(txn);
             }
         }

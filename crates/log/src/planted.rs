@@ -25,6 +25,8 @@ pub enum Bug {
     RecoveryTrustsChecksums,
     /// There is no recovery: a log ends where its last checkpoint says.
     RecoveryLeftOut,
+    /// Recovery takes what came after a mark for a torn tail.
+    MarkEndsLog,
     /// A new segment's name is never made durable.
     SegmentNameNotSynced,
     /// A rolled file counts as synced as far as it is written.
@@ -75,7 +77,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -85,6 +87,7 @@ impl Bug {
         Self::RecoveryCutsGoodBatch,
         Self::RecoveryTrustsChecksums,
         Self::RecoveryLeftOut,
+        Self::MarkEndsLog,
         Self::SegmentNameNotSynced,
         Self::RollForgetsSync,
         Self::IndexOneBatchTooFar,

@@ -156,6 +156,7 @@ impl Log {
         if offset < self.start || self.segments.first().is_none_or(|first| offset < first.base) {
             return Ok(self.reset_to(offset, out));
         }
+        self.marks = Default::default();
         let keep = self.segments.partition_point(|segment| segment.base <= offset);
         let kept = &self.segments[keep - 1];
         // Within a batch there is no border to cut at: the whole batch goes, and comes again.
@@ -204,6 +205,7 @@ impl Log {
         if self.commit.has_writes_in_flight() || self.commit.offline().is_some() {
             return false;
         }
+        self.marks = Default::default();
         let removed: Vec<Segment> = std::mem::take(&mut self.segments);
         self.remove_above(&removed, -1, out);
         self.forget_indexing(i64::MIN, out);

@@ -29,6 +29,8 @@ pub(crate) struct Segment {
     pub first_timestamp: Option<i64>,
     pub created_ms: i64,
     since_index: u64,
+    /// The byte at which the last batch begins, and its checksum.
+    pub tail: (u64, u32),
     pub index: Index,
     pub aborted: Vec<AbortedTxn>,
 }
@@ -60,6 +62,7 @@ impl Segment {
             first_timestamp: None,
             created_ms,
             since_index: 0,
+            tail: (0, 0),
             index: Index::Memory { offsets: Vec::new(), times: Vec::new() },
             aborted: Vec::new(),
         }
@@ -105,6 +108,7 @@ impl Segment {
         }
         self.since_index += size;
         self.size += size;
+        self.tail = (at, header.crc);
         at
     }
 
@@ -142,6 +146,12 @@ impl Segment {
             || offsets >= room / OffsetIndexEntry::BYTES
             || times >= room / TimeIndexEntry::BYTES
             || header.last_offset() - self.base > i64::from(i32::MAX)
+    }
+
+    /// How many entries the indexes have; `None` once they are on disk.
+    pub fn index_entries(&self) -> Option<(u64, u64)> {
+        let Index::Memory { offsets, times } = &self.index else { return None };
+        Some((offsets.len() as u64, times.len() as u64))
     }
 
     /// The content of both index files; `None` once they are on disk.

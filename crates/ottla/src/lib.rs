@@ -311,7 +311,12 @@ fn greet(running: &Running, listeners: &[Listener], data: &str) {
         println!("  health     http://{admin}/healthz, numbers for Prometheus at /metrics");
     }
     if running.report.recovered {
-        println!("  recovered  the last run was not stopped in order");
+        let (partitions, mebibytes) =
+            (running.report.partitions, running.report.recovered_bytes.div_ceil(1 << 20));
+        println!(
+            "  recovered  the last run was not stopped in order; {partitions} logs checked, \
+             {mebibytes} MiB read"
+        );
     }
     for cut in running.report.cuts.iter().take(3) {
         println!("  cut        {cut}");

@@ -10,7 +10,8 @@
 //! Group commit has two stages. A log has one sync under way at a time, which covers what was
 //! written before (`ottla_log`). And when more syncs of a volume wait than its threads soon get to,
 //! all of them become one `syncfs`; those that come meanwhile are the next. For hundreds of files
-//! that takes about half as long as eight threads with `fdatasync` (docs/decisions/0004).
+//! that takes about half as long as eight threads with `fdatasync` (docs/decisions/0004). Small files
+//! to be replaced and directories to be synced, of many logs, are done together in the same way.
 //!
 //! `syncfs` also waits for what others write on the same file system. Where that makes it slow, the
 //! volume does without it for a while.
@@ -41,6 +42,8 @@ enum Work {
     Read(Lane, u64, ReadPlan),
     /// All these syncs at once.
     Sweep(Vec<(Lane, Submission)>),
+    /// All these small files and directories together.
+    Names(Vec<(Lane, Submission)>),
 }
 
 /// What a volume's threads have done.
@@ -81,9 +84,15 @@ struct Waiting {
     syncs: VecDeque<(Lane, Submission)>,
     /// Syncs of files that no sweep covers.
     alone: VecDeque<(Lane, Submission)>,
+    /// Files to be replaced and directories to be synced.
+    names: VecDeque<(Lane, Submission)>,
     others: VecDeque<Work>,
     /// A sweep is under way; syncs wait for its end, to be the next.
     sweeping: bool,
+    /// Many names are being done together; others wait, to be the next.
+    naming: bool,
+    /// Threads that sync one file.
+    syncing: usize,
     /// No sweeps before then: they took too long.
     no_sweep_before: Option<Instant>,
     /// No sweeps any more: one failed, and would hide whose write it was.
@@ -113,7 +122,7 @@ impl Work {
         match self {
             Self::Operation(_, submission) => matches!(submission.op, Op::Sync { .. }),
             Self::Sweep(_) => true,
-            Self::Read(..) => false,
+            Self::Read(..) | Self::Names(_) => false,
         }
     }
 }
@@ -129,11 +138,15 @@ impl Volume {
             Work::Operation(lane, submission @ Submission { op: Op::Sync { .. }, .. }) => {
                 waiting.alone.push_back((lane, submission));
             }
+            Work::Operation(
+                lane,
+                submission @ Submission { op: Op::Replace { .. } | Op::SyncDir { .. }, .. },
+            ) => {
+                waiting.names.push_back((lane, submission));
+            }
             other => waiting.others.push_back(other),
         }
-        // During a sweep only what is no sync can be begun.
-        let only_syncs = waiting.others.is_empty() && waiting.alone.is_empty();
-        let may_begin = !(waiting.sweeping && only_syncs);
+        let may_begin = waiting.may_begin();
         drop(waiting);
         if may_begin {
             self.ready.notify_one();
@@ -184,33 +197,80 @@ impl Volume {
     /// Ends the sync of one file.
     fn synced(&self, took: Duration) {
         let mut waiting = lock(&self.waiting);
+        waiting.syncing -= 1;
         waiting.sync_takes = (waiting.sync_takes * 7 + took) / 8;
+    }
+
+    /// Ends what is no sync.
+    fn other_ended(&self, names: bool) {
+        let mut waiting = lock(&self.waiting);
+        waiting.others_busy -= 1;
+        if names {
+            waiting.naming = false;
+            drop(waiting);
+            self.ready.notify_all();
+        }
     }
 }
 
 impl Waiting {
+    /// False if a thread that looked now would find nothing it may do.
+    fn may_begin(&self) -> bool {
+        let others = self.others_busy < OTHERS_MAX
+            && (!self.others.is_empty() || !(self.names.is_empty() || self.naming));
+        let syncs = !self.sweeping
+            && !self.syncs.is_empty()
+            && (self.syncing < SYNCING_MAX || self.syncs.len() >= SWEEP_MIN || !self.may_share());
+        others || syncs || !self.alone.is_empty()
+    }
+
+    /// False where syncs of many at once failed, or take too long for now.
+    fn may_share(&self) -> bool {
+        !self.no_sweeps && self.no_sweep_before.is_none_or(|until| Instant::now() >= until)
+    }
+
     fn next(&mut self) -> Option<Work> {
+        let may_share = self.may_share();
         // What is no sync may take long: some threads are kept for syncs.
         if self.others_busy < OTHERS_MAX
-            && let Some(work) = self.others.pop_front()
+            && let Some(work) = self.next_other(may_share)
         {
             self.others_busy += 1;
             return Some(work);
         }
         if let Some((lane, submission)) = self.alone.pop_front() {
+            self.syncing += 1;
             return Some(Work::Operation(lane, submission));
         }
         if self.sweeping {
             return None;
         }
-        let may_sweep =
-            !self.no_sweeps && self.no_sweep_before.is_none_or(|until| Instant::now() >= until);
-        if self.syncs.len() >= SWEEP_MIN && may_sweep {
+        if self.syncs.len() >= SWEEP_MIN && may_share {
             self.sweeping = true;
             return Some(Work::Sweep(self.syncs.drain(..).collect()));
         }
+        // More of them at once would only keep the device from being asked once for all.
+        if may_share && self.syncing >= SYNCING_MAX {
+            return None;
+        }
         let (lane, submission) = self.syncs.pop_front()?;
+        self.syncing += 1;
         Some(Work::Operation(lane, submission))
+    }
+
+    fn next_other(&mut self, may_share: bool) -> Option<Work> {
+        if let Some(work) = self.others.pop_front() {
+            return Some(work);
+        }
+        if self.naming {
+            return None;
+        }
+        if self.names.len() >= SWEEP_MIN && may_share {
+            self.naming = true;
+            let count = self.names.len().min(NAMES_MAX);
+            return Some(Work::Names(self.names.drain(..count).collect()));
+        }
+        self.names.pop_front().map(|(lane, submission)| Work::Operation(lane, submission))
     }
 }
 
@@ -235,9 +295,10 @@ impl DiskRunner {
                     let guard = Failed(&*ended);
                     while let Some(work) = volume.take() {
                         let other = !work.is_sync();
+                        let names = matches!(work, Work::Names(_));
                         let done = carry_out(&disk, number, &volume, work);
                         if other {
-                            lock(&volume.waiting).others_busy -= 1;
+                            volume.other_ended(names);
                         }
                         if let (Some(runner), Done::Operations(done)) = (weak.upgrade(), &done) {
                             lock(&runner.inbox)
@@ -359,6 +420,7 @@ fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done 
             Done::Operations(vec![(lane, Completion { token, result })])
         }
         Work::Sweep(syncs) => Done::Operations(sweep(disk, number, volume, syncs)),
+        Work::Names(names) => Done::Operations(together(disk, names)),
         Work::Read(lane, load, plan) => {
             let read = plan.execute(disk, true).map_err(|error| error.to_string());
             Done::Read(lane, load, read)
@@ -396,6 +458,17 @@ fn sweep(
     done
 }
 
+/// All these together; if that fails, each by itself, to tell whose failure it was.
+fn together(disk: &OsDisk, names: Vec<(Lane, Submission)>) -> Vec<(Lane, Completion)> {
+    let ops: Vec<Op> = names.iter().map(|(_, submission)| submission.op.clone()).collect();
+    let done = disk.execute_all(&ops);
+    let end = |(lane, Submission { token, op })| {
+        let result = if done.is_ok() { Ok(()) } else { disk.execute(&op) };
+        (lane, Completion { token, result })
+    };
+    names.into_iter().map(end).collect()
+}
+
 impl Drop for DiskRunner {
     fn drop(&mut self) {
         for volume in &self.volumes {
@@ -413,6 +486,10 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// So many syncs that wait become one `syncfs`.
 const SWEEP_MIN: usize = 8;
+/// So many threads of a volume sync one file each, where it can be done for many at once.
+const SYNCING_MAX: usize = 4;
+/// So many small files are done together at most: others must not wait for ever.
+const NAMES_MAX: usize = 4_096;
 /// How long a sweep may take in any case.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
 /// Threads of a volume that may do what is no sync, which may take long.

@@ -38,6 +38,8 @@ pub struct Summary {
     pub shown: u64,
     /// Commits of offsets acknowledged.
     pub committed: u64,
+    /// Logs of which recovery read only what came after a mark.
+    pub marked: u64,
 }
 
 /// A run that broke one.
@@ -79,6 +81,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         acknowledged: world.checker.acknowledged,
         shown: world.checker.shown,
         committed: world.checker.committed,
+        marked: world.marked,
     })
 }
 
@@ -135,6 +138,10 @@ struct World<'a> {
     disk_failures: u32,
     /// In every life of the node one operation may fail.
     disk_fails: bool,
+    /// Recovery may not read much.
+    marks: bool,
+    /// Logs of which it read a part only.
+    marked: u64,
     /// Producers that joined.
     producers: u32,
     /// There is a group.
@@ -165,6 +172,8 @@ impl<'a> World<'a> {
             stops: 0,
             disk_failures: 0,
             disk_fails: false,
+            marks: false,
+            marked: 0,
             producers: 0,
             with_group: seed % 4 == 3,
             winding_up: false,
@@ -176,6 +185,7 @@ impl<'a> World<'a> {
     fn live(&mut self) -> Result<(), String> {
         self.boot()?;
         self.disk_fails = self.random.chance(15);
+        self.marks = self.random.chance(50);
         self.plan_disk_failure();
         for _ in 0..self.random.below(5) {
             let at = self.now_us + self.random.below(400_000);
@@ -398,8 +408,12 @@ impl<'a> World<'a> {
             ("metadata.max.retention.bytes", "2500"),
         ];
         options.file.extend(small.map(|(key, value)| (key.to_owned(), value.to_owned())));
-        let (node, _) = startup::open(&self.disk, &options, self.now())
+        let (mut node, report) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
+        self.marked += report.marked as u64;
+        if self.marks {
+            node.limit_recovery(1_500, 150);
+        }
         if let Some(print) = &mut self.print {
             for partition in node.partitions.values() {
                 let log = &partition.log;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use metadata::Record;
 use metadata::controller::{self, IdSource};
 use ottla_log::Log;
-use ottla_log::disk::{Completion, Disk, Op, StorageError, Submission};
+use ottla_log::disk::{Completion, Deferred, Disk, Op, StorageError, Submission};
 use wire::files::{OffsetEntry, parse_offsets, render_offsets};
 
 use crate::event::{Effect, Now};
@@ -71,6 +71,10 @@ pub struct Report {
     pub recovered: bool,
     /// Partitions opened.
     pub partitions: usize,
+    /// Of those, the ones of which recovery read only what came after a mark.
+    pub marked: usize,
+    /// Bytes that recovery read.
+    pub recovered_bytes: u64,
     /// One line a log whose tail had to be cut.
     pub cuts: Vec<String>,
 }
@@ -315,7 +319,9 @@ fn read_offsets(disk: &dyn Disk, path: &Path) -> Result<BTreeMap<(String, i32), 
     Ok(entries.into_iter().map(|entry| ((entry.topic, entry.partition), entry.offset)).collect())
 }
 
-fn note_cut(report: &mut Report, name: &str, recovery: &ottla_log::RecoveryReport) {
+fn note_recovery(report: &mut Report, name: &str, recovery: &ottla_log::RecoveryReport) {
+    report.marked += usize::from(recovery.mark.is_some());
+    report.recovered_bytes += recovery.recovered_bytes;
     if let Some(cut) = &recovery.truncated {
         report.cuts.push(format!(
             "{name}: {} bytes after offset {} ({})",
@@ -329,10 +335,12 @@ fn note_cut(report: &mut Report, name: &str, recovery: &ottla_log::RecoveryRepor
 /// # Errors
 /// A disk that fails: no marker is written then, and the next start recovers.
 pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
+    // All logs become durable at once; the checkpoints and markers below speak of them after that.
+    let deferred = Deferred::new(disk);
     for partition in node.partitions.values_mut().filter(|partition| !partition.offline) {
         let mut submissions = Vec::new();
         partition.log.close(&mut submissions);
-        drive(disk, &mut partition.log, submissions)?;
+        drive(&deferred, &mut partition.log, submissions)?;
         if !partition.log.is_closed() {
             let name = format!("{}-{}", partition.topic, partition.index);
             return Err(StartError(format!("{name}: operations are still under way")));
@@ -340,7 +348,8 @@ pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
     }
     let mut submissions = Vec::new();
     node.metadata.log.close(&mut submissions);
-    drive(disk, &mut node.metadata.log, submissions)?;
+    drive(&deferred, &mut node.metadata.log, submissions)?;
+    deferred.settle()?;
     if !node.metadata.log.is_closed() {
         return Err(StartError("__cluster_metadata-0: operations are still under way".into()));
     }

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use metadata::TopicImage;
-use ottla_log::disk::{Disk, Op};
+use ottla_log::disk::{Deferred, Disk, Op};
 use ottla_log::{Log, OpenMode};
 use wire::Uuid;
-use wire::files::parse_partition_metadata;
+use wire::files::{RecoveryMark, parse_marks, parse_partition_metadata};
 
 use super::directories::METADATA_DIR;
-use super::{Report, StartError, drive, drive_node, note_cut, read_offsets};
+use super::{Report, StartError, drive, drive_node, note_recovery, read_offsets};
 use crate::event::Now;
 use crate::metrics::Traffic;
 use crate::node::{LogDir, Node};
 use crate::partition::{Partition, log_config};
-use crate::upkeep::{LOG_STARTS, RECOVERY_POINTS};
+use crate::upkeep::{LOG_STARTS, RECOVERY_MARKS, RECOVERY_POINTS};
 
 /// What a log directory holds.
 struct Found {
@@ -25,6 +25,7 @@ struct Found {
     clean: bool,
     recovery: BTreeMap<(String, i32), i64>,
     starts: BTreeMap<(String, i32), i64>,
+    marks: BTreeMap<(String, i32), RecoveryMark>,
     names: BTreeSet<String>,
 }
 
@@ -46,6 +47,7 @@ pub fn open(
             clean: clean.contains(&dir.path),
             recovery: read_offsets(disk, &dir.path.join(RECOVERY_POINTS))?,
             starts: read_offsets(disk, &dir.path.join(LOG_STARTS))?,
+            marks: read_marks(disk, &dir.path.join(RECOVERY_MARKS))?,
             names: disk.list(&dir.path)?.into_iter().collect(),
             dir,
         });
@@ -56,12 +58,16 @@ pub fn open(
     }
     let topics: Vec<TopicImage> = node.image.topics.values().cloned().collect();
     let mut told = Vec::new();
+    // What recovery makes durable is so for all logs at once: each by itself would cost thousands
+    // of them seconds. Nobody is told of any record before that.
+    let deferred = Deferred::new(disk);
     for topic in &topics {
-        open_topic(disk, node, topic, &found, report, &mut told)?;
+        open_topic(&deferred, node, topic, &found, report, &mut told)?;
     }
     for found in &found {
-        disk.execute(&Op::SyncDir { path: found.dir.path.clone() })?;
+        deferred.execute(&Op::SyncDir { path: found.dir.path.clone() })?;
     }
+    deferred.settle()?;
     let mut effects = Vec::new();
     for (topic, index, directory) in told {
         node.tell_directory(topic, index, directory, now, &mut effects);
@@ -93,11 +99,12 @@ fn open_topic(
             Some(found) => {
                 let path = found.dir.path.join(&name);
                 let recovery_point = found.recovery.get(&key).copied().unwrap_or(0);
-                let mode = OpenMode { clean: found.clean, recovery_point };
+                let mark = found.marks.get(&key).copied();
+                let mode = OpenMode { clean: found.clean, recovery_point, mark };
                 let start = found.starts.get(&key).copied();
                 let (log, recovered) =
                     Log::open(disk, &path, settings, mode, start, &mut node.files)?;
-                note_cut(report, &name, &recovered);
+                note_recovery(report, &name, &recovered);
                 (log, found.dir.id)
             }
             None => {
@@ -125,6 +132,7 @@ fn open_topic(
             produces: VecDeque::new(),
             fetches: Vec::new(),
             late_since_ms: None,
+            checkpointed: 0,
         });
         if assigned.is_some_and(|assigned| assigned != dir) {
             told.push((topic.id, index as i32, dir));
@@ -214,6 +222,21 @@ fn set_strays_aside(
         report.cuts.push(format!("{name}: unknown to the metadata, set aside as {aside}"));
     }
     Ok(())
+}
+
+/// Reads recovery marks. Without them recovery takes longer and comes to the same, so a file that
+/// can't be understood is none.
+fn read_marks(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<BTreeMap<(String, i32), RecoveryMark>, StartError> {
+    let content = match disk.read_file(path) {
+        Ok(content) => content,
+        Err(error) if error.is_not_found() => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let entries = parse_marks(&content).unwrap_or_default();
+    Ok(entries.into_iter().map(|(topic, index, mark)| ((topic, index), mark)).collect())
 }
 
 /// The topic a directory says it is of.

@@ -11,7 +11,7 @@ use wire::batch::Batches;
 use wire::{Bytes, Uuid};
 
 use super::directories::METADATA_DIR;
-use super::{Report, StartError, drive, note_cut, read_offsets};
+use super::{Report, StartError, drive, note_recovery, read_offsets};
 use crate::event::Now;
 use crate::metadata_log::{Snapshot, Snapshots};
 
@@ -68,9 +68,9 @@ pub fn open(
         let key = ("__cluster_metadata".to_owned(), 0);
         let recovery_point = points.get(&key).copied().unwrap_or(0);
         // It is written before the markers of a clean stop are taken away, and so always recovered.
-        let mode = OpenMode { clean: false, recovery_point };
+        let mode = OpenMode { clean: false, recovery_point, mark: None };
         let (log, recovery) = Log::open(disk, &path, config, mode, None, files)?;
-        note_cut(report, "__cluster_metadata-0", &recovery);
+        note_recovery(report, "__cluster_metadata-0", &recovery);
         log
     } else {
         let mut submissions = Vec::new();

@@ -12,6 +12,7 @@
 //! - D3: `Replace` completes when the new content is durable under its name.
 //! - D4: an error is final. The log that got it submits nothing more; nobody retries a sync.
 
+mod deferred;
 pub mod mem;
 pub mod os;
 
@@ -20,6 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+
+pub use deferred::Deferred;
 
 /// An open file, for as long as the log that named it has not closed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,6 +225,14 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// It was not, or not provably, done (D4).
     fn execute(&self, op: &Op) -> Result<()>;
+
+    /// Does all of these, in no order one may rely on; a disk that can shares their syncs.
+    ///
+    /// # Errors
+    /// One was not, or not provably, done (D4); nothing is known of the others.
+    fn execute_all(&self, ops: &[Op]) -> Result<()> {
+        ops.iter().try_for_each(|op| self.execute(op))
+    }
 
     /// Up to `len` bytes from byte `at`; fewer only where the file ends.
     ///

@@ -248,6 +248,43 @@ impl OsDisk {
         sync().map_err(|error: io::Error| StorageError::io("sync", &of.path, &error))
     }
 
+    /// The volume whose [`Self::sync_all`] does what the operation waits for.
+    fn shares_sync(&self, op: &Op) -> Option<usize> {
+        let dir = match op {
+            Op::Sync { file } => {
+                let volume = self.volume_of_file(*file);
+                return self.is_covered(volume, *file).then_some(volume);
+            }
+            Op::SyncDir { path } => path,
+            Op::Replace { path, .. } => path.parent()?,
+            _ => return None,
+        };
+        let number = self.volume_of_path(dir)?;
+        let volume = self.volumes.get(number).filter(|volume| volume.can_sync_all)?;
+        let device = fs::metadata(dir).ok()?.dev();
+        (device == volume.device).then_some(number)
+    }
+
+    /// Does these, all of that volume, with two syncs for all.
+    fn execute_shared(&self, volume: usize, ops: &[&Op]) -> Result<()> {
+        let replaced = ops.iter().filter_map(|op| match op {
+            Op::Replace { path, bytes } => Some((path, bytes, temporary(path))),
+            _ => None,
+        });
+        let replaced: Vec<_> = replaced.collect();
+        let at = |path: &Path, done: io::Result<()>| {
+            done.map_err(|error| StorageError::io("replace", path, &error))
+        };
+        for (path, bytes, temporary) in &replaced {
+            at(path, fs::write(temporary, bytes))?;
+        }
+        self.sync_all(volume)?;
+        for (path, _, temporary) in &replaced {
+            at(path, fs::rename(temporary, path))?;
+        }
+        if replaced.is_empty() { Ok(()) } else { self.sync_all(volume) }
+    }
+
     fn shard(&self, file: FileId) -> &Shard {
         &self.shards[(file.0 % SHARDS as u64) as usize]
     }
@@ -331,6 +368,23 @@ impl Disk for OsDisk {
             Op::RemoveDirAll { path } => at(path, missing_is_fine(fs::remove_dir_all(path))),
             Op::RemoveFile { path } => at(path, missing_is_fine(fs::remove_file(path))),
         }
+    }
+
+    fn execute_all(&self, ops: &[Op]) -> Result<()> {
+        let mut shared: Vec<Vec<&Op>> = vec![Vec::new(); self.volumes.len()];
+        for op in ops {
+            match self.shares_sync(op).and_then(|volume| shared.get_mut(volume)) {
+                Some(shared) => shared.push(op),
+                None => self.execute(op)?,
+            }
+        }
+        for (volume, ops) in shared.iter().enumerate() {
+            if ops.len() < SHARED_MIN || self.execute_shared(volume, ops).is_err() {
+                // Each tells by itself then what is wrong with it, if it is.
+                ops.iter().try_for_each(|op| self.execute(op))?;
+            }
+        }
+        Ok(())
     }
 
     fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
@@ -459,15 +513,19 @@ fn write_parts(file: &File, at: u64, parts: &[Bytes]) -> io::Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
+    let temporary = temporary(path);
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     drop(file);
     fs::rename(&temporary, path)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    temporary.into()
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {
@@ -483,6 +541,8 @@ fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
 }
 
 const SHARDS: usize = 16;
+/// So many operations share their syncs.
+const SHARED_MIN: usize = 8;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
 /// How far apart bytes are that the page cache is asked for.
 const PROBE_BYTES: usize = 128 * 1024;
@@ -492,6 +552,39 @@ const SMALL_BYTES: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With and without a volume, few and many: the same comes of it.
+    #[test]
+    fn operations_done_together_do_what_each_does() {
+        for (volume, count) in [(true, 40), (true, 2), (false, 40)] {
+            let root = tempfile::tempdir().unwrap();
+            let dirs = [root.path().to_owned()];
+            let disk = OsDisk::with_volumes(if volume { &dirs } else { &[] }).unwrap();
+            let mut ops = Vec::new();
+            for number in 0..count {
+                let dir = root.path().join(format!("t-{number}"));
+                let file = FileId(number);
+                disk.execute(&Op::CreateDir { path: dir.clone() }).unwrap();
+                disk.execute(&Op::Create { file, path: dir.join("a.log") }).unwrap();
+                fs::write(dir.join("replaced"), b"old").unwrap();
+                ops.push(Op::Sync { file });
+                let bytes = Bytes::from(format!("new {number}"));
+                ops.push(Op::Replace { path: dir.join("replaced"), bytes });
+                ops.push(Op::SyncDir { path: dir });
+            }
+            ops.push(Op::SyncDir { path: root.path().to_owned() });
+            disk.execute_all(&ops).unwrap();
+            for number in 0..count {
+                let dir = root.path().join(format!("t-{number}"));
+                assert_eq!(disk.list(&dir).unwrap(), ["a.log", "replaced"]);
+                let content = disk.read_file(&dir.join("replaced")).unwrap();
+                assert_eq!(content, format!("new {number}"));
+            }
+            // One that can't be done is told of.
+            ops.push(Op::Replace { path: root.path().join("gone/x"), bytes: Bytes::new() });
+            assert!(disk.execute_all(&ops).unwrap_err().is_not_found());
+        }
+    }
 
     #[test]
     fn every_operation_does_what_the_contract_says() {

@@ -3,12 +3,13 @@
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::{Disk, FileIds, Found, Log, LogConfig, OpenMode, StorageError};
 use wire::batch::{BatchHeader, HEADER_BYTES};
+use wire::files::RecoveryMark;
 use wire::record::{BatchBuilder, BatchOptions, ControlKind, EndTxnMarker, ProducerStamp};
 
 use crate::rig::{Random, Rig, batch, built, checked, dir, small};
 
-const KILLED: OpenMode = OpenMode { clean: false, recovery_point: 0 };
-const CLEAN: OpenMode = OpenMode { clean: true, recovery_point: 0 };
+const KILLED: OpenMode = OpenMode { clean: false, recovery_point: 0, mark: None };
+const CLEAN: OpenMode = OpenMode { clean: true, recovery_point: 0, mark: None };
 
 fn log_file(base: i64) -> std::path::PathBuf {
     dir().join(format!("{base:020}.log"))
@@ -116,14 +117,14 @@ fn damage_below_the_recovery_point_is_refused_and_above_it_is_cut() {
     let mut rig = filled(3);
     let size = rig.disk.content(&log_file(0)).unwrap().len();
     rig.disk.rot(&log_file(0), size - 1, 0xff);
-    let below = OpenMode { clean: false, recovery_point: 6 };
+    let below = OpenMode { clean: false, recovery_point: 6, mark: None };
     let error = rig.reopen(below, None).unwrap_err();
     assert_eq!(error.kind, std::io::ErrorKind::InvalidData);
     for part in ["00000000000000000000.log", "offset 4", "recovery-point-offset-checkpoint"] {
         assert!(error.to_string().contains(part), "{error}");
     }
     assert_eq!(rig.disk.content(&log_file(0)).unwrap().len(), size, "nothing was touched");
-    let above = OpenMode { clean: false, recovery_point: 4 };
+    let above = OpenMode { clean: false, recovery_point: 4, mark: None };
     let report = rig.reopen(above, None).unwrap();
     let truncated = report.truncated.unwrap();
     assert_eq!((truncated.offset, truncated.segments_removed), (4, 0));
@@ -159,7 +160,8 @@ fn every_offset_is_found_in_rolled_and_active_segments_alike() {
             assert_eq!(header.size_in_bytes(), bytes.len(), "just one batch");
             assert!((header.base_offset..=header.last_offset()).contains(&offset));
         }
-        let mode = OpenMode { clean: round == 0, recovery_point: rig.log.recovery_point() };
+        let mode =
+            OpenMode { clean: round == 0, recovery_point: rig.log.recovery_point(), mark: None };
         let Rig { log, out, .. } = &mut rig;
         log.close(out);
         rig.settle();
@@ -342,7 +344,7 @@ fn aborted_transactions_are_found_again_by_recovery_and_after_a_clean_stop() {
         rig.append_values(1, &["x".repeat(300).as_str()]);
         rig.settle();
     }
-    let durable = OpenMode { clean: false, recovery_point: rig.log.recovery_point() };
+    let durable = OpenMode { clean: false, recovery_point: rig.log.recovery_point(), mark: None };
     for mode in [durable, KILLED, durable] {
         rig.reopen(mode, None).unwrap();
         assert_eq!(rig.log.aborted_transactions(first, last), expected);
@@ -414,7 +416,7 @@ fn a_log_that_was_reset_begins_anew_where_it_was_told() {
     assert_eq!((rig.log.flushed(), rig.log.segment_bases()), (501, vec![500]));
     let mut random = Random(5);
     rig.disk.crash(&mut |bound| random.below(bound));
-    rig.reopen(OpenMode { clean: false, recovery_point: 501 }, None).unwrap();
+    rig.reopen(OpenMode { clean: false, recovery_point: 501, mark: None }, None).unwrap();
     assert_eq!((rig.log.start(), rig.log.end()), (500, 501));
 }
 
@@ -499,4 +501,101 @@ fn a_batch_larger_than_a_segment_is_refused() {
         last = Some(result);
     }
     assert!(last.unwrap().unwrap().closed);
+}
+
+/// A mark spares recovery what is before it, and what is found is the same.
+#[test]
+fn recovery_reads_only_what_came_after_the_mark() {
+    let mut rig = Rig::new(LogConfig { segment_bytes: 100_000, ..small() });
+    let send = |rig: &mut Rig, sequence: i32, epoch| {
+        let values = vec![vec![sequence as u8; 90].into(); 2];
+        let sent = batch(5_000 - i64::from(sequence), &values, stamped(0, 2 * sequence));
+        rig.append(checked(sent), epoch).unwrap();
+        rig.settle();
+    };
+    (0..20).for_each(|sequence| send(&mut rig, sequence, sequence / 10));
+    assert_eq!(rig.log.mark(), None);
+    let size = rig.log.size();
+    assert_eq!(rig.log.recovery_bytes(0), size);
+    rig.log.write_mark(&mut rig.out);
+    assert_eq!(rig.log.mark(), None, "its files are not written");
+    rig.settle();
+    let mark = rig.log.mark().unwrap();
+    assert_eq!((mark.base, mark.offset, mark.position), (0, 40, size));
+    assert_eq!(rig.log.recovery_bytes(0), 0);
+    send(&mut rig, 20, 1);
+    let after = rig.log.size() - size;
+    assert_eq!(rig.log.recovery_bytes(0), after);
+    let (all, producers) = (rig.read_all(), rig.log.producers().entries());
+    let epochs = rig.log.epochs().clone();
+    let marked = OpenMode { mark: Some(mark), ..KILLED };
+    let report = rig.reopen(marked, None).unwrap();
+    assert_eq!((report.recovered_segments, report.recovered_bytes), (1, after));
+    assert_eq!((report.producer_snapshot, report.replayed_batches), (Some(40), 1));
+    let same = |rig: &Rig| {
+        assert_eq!(rig.read_all(), all);
+        assert_eq!(rig.log.producers().entries(), producers);
+        assert_eq!(rig.log.epochs(), &epochs);
+        for offset in 0..rig.log.end() {
+            let header = BatchHeader::parse(&rig.read(offset, 1)).unwrap();
+            assert!((header.base_offset..=header.last_offset()).contains(&offset));
+        }
+        let plan = rig.log.plan_offset_for_timestamp(5_000, i64::MAX);
+        let found = plan.execute(&rig.disk, 1 << 20).unwrap();
+        assert_eq!(found.map(|found| found.offset), Some(0));
+    };
+    same(&rig);
+    assert_eq!(rig.log.mark(), Some(mark), "it is as good as before");
+    // Marks that what is there does not bear out: everything is read.
+    let size = rig.log.size();
+    for wrong in [
+        RecoveryMark { tail_crc: mark.tail_crc ^ 1, ..mark },
+        RecoveryMark { offset: 38, ..mark },
+        RecoveryMark { position: size + 1, ..mark },
+        RecoveryMark { tail_position: mark.tail_position - 1, ..mark },
+        RecoveryMark { epoch: 0, ..mark },
+        RecoveryMark { aborted: 1, ..mark },
+        RecoveryMark { base: 7, ..mark },
+    ] {
+        let report = rig.reopen(OpenMode { mark: Some(wrong), ..KILLED }, None).unwrap();
+        assert_eq!(report.recovered_bytes, size, "{wrong:?}");
+        same(&rig);
+    }
+    // Damage behind the mark is found, that before it is not looked for.
+    rig.disk.rot(&log_file(0), size as usize - 1, 1);
+    let report = rig.reopen(marked, None).unwrap();
+    assert_eq!(report.truncated.unwrap().offset, 40);
+    assert_eq!(rig.log.end(), 40);
+    // Closed in order, the files say all there is: nothing is written when nothing came.
+    rig.log.close(&mut rig.out);
+    rig.settle();
+    assert_eq!(rig.reopen(CLEAN, None).unwrap().recovered_bytes, 0);
+    assert_eq!(rig.log.mark().unwrap().offset, 40);
+    rig.log.close(&mut rig.out);
+    assert!(!rig.waiting().contains(&"replace"), "{:?}", rig.waiting());
+}
+
+/// Aborted transactions before a mark come from its files, those after it are found again.
+#[test]
+fn marks_know_of_aborted_transactions() {
+    let mut rig = Rig::new(LogConfig { segment_bytes: 100_000, ..small() });
+    let abort = |rig: &mut Rig, sequence| {
+        let data = built(10, &["lost".into()], stamped(0, sequence), true);
+        rig.append(checked(data), 0).unwrap();
+        let control = ottla_log::Validated::trusted(marker(ControlKind::Abort)).unwrap();
+        rig.append(control, 0).unwrap();
+        rig.settle();
+    };
+    abort(&mut rig, 0);
+    abort(&mut rig, 1);
+    rig.log.write_mark(&mut rig.out);
+    rig.settle();
+    let mark = rig.log.mark().unwrap();
+    assert_eq!(mark.aborted, 2);
+    abort(&mut rig, 2);
+    let aborted = rig.log.aborted_transactions(0, 100);
+    assert_eq!(aborted.len(), 3);
+    let report = rig.reopen(OpenMode { mark: Some(mark), ..KILLED }, None).unwrap();
+    assert_eq!(rig.log.aborted_transactions(0, 100), aborted);
+    assert!(report.recovered_bytes < rig.log.size() / 2);
 }

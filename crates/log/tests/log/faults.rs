@@ -53,7 +53,7 @@ fn whichever_operation_fails_what_was_flushed_is_there() {
                 continue;
             }
             let recovery_point = rig.log.recovery_point();
-            rig.reopen(OpenMode { clean: false, recovery_point }, None).unwrap();
+            rig.reopen(OpenMode { clean: false, recovery_point, mark: None }, None).unwrap();
             assert!(rig.log.end() >= flushed, "operation {nth}: {} {flushed}", rig.log.end());
             let batches = rig.read_all();
             assert!(batches.iter().map(|b| b.1 + 1).max().unwrap_or(0) >= flushed);

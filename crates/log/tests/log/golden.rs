@@ -33,7 +33,7 @@ fn logs(root: &Path) -> Vec<PathBuf> {
 }
 
 fn open(disk: &OsDisk, path: &Path, clean: bool, ids: &mut FileIds) -> (Log, RecoveryReport) {
-    let mode = OpenMode { clean, recovery_point: 0 };
+    let mode = OpenMode { clean, recovery_point: 0, mark: None };
     Log::open(disk, path, LogConfig::default(), mode, None, ids).unwrap()
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ottla_log::OpenMode;
 use wire::batch::{BatchHeader, PREFIX_BYTES};
+use wire::files::RecoveryMark;
 
 use crate::rig::{Random, Rig, batch, checked, small};
 
@@ -14,6 +15,8 @@ struct Model {
     epoch: i32,
     /// What the last recovery-point checkpoint says.
     checkpoint: i64,
+    /// What is written down as the log's mark, perhaps long ago.
+    mark: Option<RecoveryMark>,
 }
 
 impl Model {
@@ -21,7 +24,14 @@ impl Model {
         let mut config = small();
         let mut random = Random(seed);
         config.flush_messages = [1, 1, 7, u64::MAX][random.below(4) as usize];
-        Self { rig: Rig::new(config), random, batches: Vec::new(), epoch: 0, checkpoint: 0 }
+        Self {
+            rig: Rig::new(config),
+            random,
+            batches: Vec::new(),
+            epoch: 0,
+            checkpoint: 0,
+            mark: None,
+        }
     }
 
     fn end(&self) -> i64 {
@@ -97,7 +107,7 @@ impl Model {
             *self = Self::new(self.random.below(u64::MAX));
             return;
         }
-        let mode = OpenMode { clean: false, recovery_point: self.checkpoint };
+        let mode = OpenMode { clean: false, recovery_point: self.checkpoint, mark: self.mark };
         self.rig.reopen(mode, None).unwrap();
         self.compare(flushed);
         // What was not durable may be gone or be an older history: go on with what is there.
@@ -114,7 +124,8 @@ impl Model {
         // Powered off after the stop: all of it must be there.
         let random = &mut self.random;
         self.rig.disk.crash(&mut |bound| random.below(bound));
-        let mode = OpenMode { clean: true, recovery_point: self.rig.log.recovery_point() };
+        let mode =
+            OpenMode { clean: true, recovery_point: self.rig.log.recovery_point(), mark: None };
         let report = self.rig.reopen(mode, None).unwrap();
         assert_eq!(report.recovered_segments, 0);
         assert_eq!(self.rig.log.end(), self.end());
@@ -141,7 +152,14 @@ impl Model {
             }
             75..88 => self.read(),
             88..90 => self.rig.log.flush(&mut self.rig.out),
-            90..93 => self.checkpoint = self.rig.log.recovery_point(),
+            90 => self.rig.log.write_mark(&mut self.rig.out),
+            91..93 => {
+                self.checkpoint = self.rig.log.recovery_point();
+                // The files are written one after the other.
+                if self.random.below(2) == 0 {
+                    self.mark = self.rig.log.mark();
+                }
+            }
             93..95 => self.truncate(),
             95..97 => self.crash(true),
             97 => self.crash(false),

@@ -26,6 +26,79 @@ pub struct EpochStart {
     pub start_offset: i64,
 }
 
+/// What recovery may take for granted of one segment; a line of our own `recovery-marks` has that
+/// of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryMark {
+    /// The segment's base offset.
+    pub base: i64,
+    /// All below is durable, and what indexes, epochs and the producer snapshot at this offset say
+    /// of it is on disk.
+    pub offset: i64,
+    /// The byte of the segment at which that offset begins.
+    pub position: u64,
+    /// The byte at which the last batch below begins.
+    pub tail_position: u64,
+    /// The checksum in that batch's header: if it is the same, so is all before it.
+    pub tail_crc: u32,
+    /// The segment's largest timestamp below.
+    pub max_timestamp: i64,
+    /// The last offset of the first batch that has it.
+    pub max_timestamp_offset: i64,
+    /// The leader epoch of the last record below.
+    pub epoch: i32,
+    /// Aborted transactions whose markers are in the segment, below.
+    pub aborted: u32,
+}
+
+/// Reads recovery marks: topic, partition, mark.
+///
+/// # Errors
+/// Another version, a malformed line, or a count that does not match.
+pub fn parse_marks(content: &[u8]) -> Result<Vec<(String, i32, RecoveryMark)>, FileError> {
+    parse(content, |words| {
+        let [topic, partition, base, offset, position, tail, crc, max, max_offset, epoch, aborted] =
+            words
+        else {
+            return None;
+        };
+        let mark = RecoveryMark {
+            base: base.parse().ok().filter(|base| *base >= 0)?,
+            offset: offset.parse().ok()?,
+            position: position.parse().ok()?,
+            tail_position: tail.parse().ok()?,
+            tail_crc: crc.parse().ok()?,
+            max_timestamp: max.parse().ok()?,
+            max_timestamp_offset: max_offset.parse().ok()?,
+            epoch: epoch.parse().ok()?,
+            aborted: aborted.parse().ok()?,
+        };
+        let partition = partition.parse().ok().filter(|partition| *partition >= 0)?;
+        Some(((*topic).to_owned(), partition, mark))
+    })
+}
+
+/// The text of recovery marks.
+pub fn render_marks(entries: &[(String, i32, RecoveryMark)]) -> String {
+    let mut text = head(entries.len());
+    for (topic, partition, mark) in entries {
+        let _ = writeln!(
+            text,
+            "{topic} {partition} {} {} {} {} {} {} {} {} {}",
+            mark.base,
+            mark.offset,
+            mark.position,
+            mark.tail_position,
+            mark.tail_crc,
+            mark.max_timestamp,
+            mark.max_timestamp_offset,
+            mark.epoch,
+            mark.aborted
+        );
+    }
+    text
+}
+
 /// Reads an offset checkpoint.
 ///
 /// # Errors
@@ -86,8 +159,8 @@ fn parse<T>(content: &[u8], entry: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<
     let count = count.ok_or(bad(2, "expected the number of entries"))?;
     let mut entries = Vec::new();
     for (index, line) in lines.enumerate() {
-        // No entry has more than three words; a fourth is enough to be wrong.
-        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        // No entry has more than eleven words; a twelfth is enough to be wrong.
+        let words: Vec<&str> = line.split_whitespace().take(12).collect();
         entries.push(entry(&words).ok_or(bad(index + 3, "malformed entry"))?);
     }
     if entries.len() != count {
@@ -108,6 +181,27 @@ mod tests {
         assert_eq!((entries[1].topic.as_str(), entries[1].offset), ("t1", 52));
         assert_eq!(render_offsets(&entries), text);
         assert_eq!(parse_offsets(b""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn marks_round_trip() {
+        let mark = RecoveryMark {
+            base: 100,
+            offset: 120,
+            position: 4_000,
+            tail_position: 3_900,
+            tail_crc: u32::MAX,
+            max_timestamp: -1,
+            max_timestamp_offset: 119,
+            epoch: 3,
+            aborted: 2,
+        };
+        let entries = [("t".to_owned(), 7, mark)];
+        let text = render_marks(&entries);
+        assert_eq!(text, "0\n1\nt 7 100 120 4000 3900 4294967295 -1 119 3 2\n");
+        assert_eq!(parse_marks(text.as_bytes()).unwrap(), entries);
+        assert!(parse_marks(b"0\n1\nt 7 100 120 4000 3900 4294967295 -1 119 3\n").is_err());
+        assert!(parse_marks(b"0\n1\nt 7 100 120 4000 3900 4294967295 -1 119 3 2 5\n").is_err());
     }
 
     #[test]

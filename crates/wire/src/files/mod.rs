@@ -13,7 +13,8 @@ mod producer_snapshot;
 mod properties;
 
 pub use checkpoint::{
-    EpochStart, OffsetEntry, parse_epochs, parse_offsets, render_epochs, render_offsets,
+    EpochStart, OffsetEntry, RecoveryMark, parse_epochs, parse_marks, parse_offsets, render_epochs,
+    render_marks, render_offsets,
 };
 pub use index::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
 pub use producer_snapshot::{ProducerEntry, parse_producers, render_producers};

@@ -1,0 +1,231 @@
+//! A disk that puts off what waits for the device until it is asked to [`Deferred::settle`]: for
+//! starts and stops, when thousands of logs are worked on one after the other and nobody is told
+//! of one before all are done.
+//!
+//! Owns the operations put off. Invariants:
+//! - I1: what was put off is not durable, and a file to be replaced still has its old content,
+//!   before `settle` returned without an error.
+//! - I2: whatever names a path, or closes a file, that something put off is about comes after it.
+//! - I3: memory is bounded: with [`OPERATIONS_MAX`] or [`BYTES_MAX`] put off, they are done.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Disk, FileId, Op, Result};
+
+/// See the module.
+pub struct Deferred<'a> {
+    disk: &'a dyn Disk,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    ops: Vec<Op>,
+    /// Files to be closed when those are done.
+    closed: Vec<Op>,
+    /// Files to be synced.
+    files: BTreeSet<FileId>,
+    /// Directories to be synced.
+    dirs: BTreeSet<PathBuf>,
+    /// Files to be replaced.
+    replaced: BTreeSet<PathBuf>,
+    bytes: usize,
+}
+
+impl<'a> Deferred<'a> {
+    /// Puts nothing off yet.
+    pub fn new(disk: &'a dyn Disk) -> Self {
+        Self { disk, waiting: Mutex::default() }
+    }
+
+    /// Does what was put off; it is durable then.
+    ///
+    /// # Errors
+    /// The first of the disk: of what was put off, nothing is known to be durable.
+    pub fn settle(&self) -> Result<()> {
+        // Taken first: nobody may come to think that what failed can be tried again (D4).
+        let Waiting { ops, closed, .. } = std::mem::take(&mut *self.lock());
+        self.disk.execute_all(&ops)?;
+        closed.iter().try_for_each(|op| self.disk.execute(op))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Settles if that is about something put off (I2).
+    fn settle_before(&self, touches: impl Fn(&Waiting) -> bool) -> Result<()> {
+        let touches = touches(&self.lock());
+        if touches { self.settle() } else { Ok(()) }
+    }
+}
+
+impl Waiting {
+    fn is_about(&self, path: &Path) -> bool {
+        self.replaced.contains(path)
+    }
+
+    /// True if something within that directory waits.
+    fn is_within(&self, dir: &Path) -> bool {
+        let within = |path: &PathBuf| path.starts_with(dir);
+        self.replaced.range(dir.to_owned()..).next().is_some_and(within)
+            || self.dirs.range(dir.to_owned()..).next().is_some_and(within)
+    }
+
+    fn is_full(&self) -> bool {
+        self.ops.len() >= OPERATIONS_MAX || self.bytes >= BYTES_MAX
+    }
+}
+
+impl Disk for Deferred<'_> {
+    fn execute(&self, op: &Op) -> Result<()> {
+        match op {
+            Op::Sync { file } => {
+                let mut waiting = self.lock();
+                if waiting.files.insert(*file) {
+                    waiting.ops.push(op.clone());
+                }
+            }
+            Op::SyncDir { path } => {
+                let mut waiting = self.lock();
+                if waiting.dirs.insert(path.clone()) {
+                    waiting.ops.push(op.clone());
+                }
+            }
+            Op::Replace { path, bytes } => {
+                self.settle_before(|waiting| waiting.is_about(path))?;
+                let mut waiting = self.lock();
+                waiting.bytes += bytes.len();
+                waiting.replaced.insert(path.clone());
+                waiting.ops.push(op.clone());
+            }
+            Op::Close { file } => {
+                let mut waiting = self.lock();
+                if !waiting.files.contains(file) {
+                    drop(waiting);
+                    return self.disk.execute(op);
+                }
+                waiting.closed.push(op.clone());
+            }
+            Op::Create { path, .. }
+            | Op::OpenExisting { path, .. }
+            | Op::RemoveFile { path }
+            | Op::CreateDir { path } => {
+                self.settle_before(|waiting| waiting.is_about(path))?;
+                return self.disk.execute(op);
+            }
+            Op::RenameFile { from, to } => {
+                let about = |waiting: &Waiting| waiting.is_about(from) || waiting.is_about(to);
+                self.settle_before(about)?;
+                return self.disk.execute(op);
+            }
+            Op::RenameDir { from: dir, .. } | Op::RemoveDirAll { path: dir } => {
+                self.settle_before(|waiting| waiting.is_within(dir))?;
+                return self.disk.execute(op);
+            }
+            Op::Write { .. } | Op::Truncate { .. } => return self.disk.execute(op),
+        }
+        self.settle_before(Waiting::is_full)
+    }
+
+    fn execute_all(&self, ops: &[Op]) -> Result<()> {
+        ops.iter().try_for_each(|op| self.execute(op))
+    }
+
+    fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
+        self.disk.read_at(file, at, len)
+    }
+
+    fn len(&self, file: FileId) -> Result<u64> {
+        self.disk.len(file)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        self.settle_before(|waiting| waiting.is_within(dir))?;
+        self.disk.list(dir)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Bytes> {
+        self.settle_before(|waiting| waiting.is_about(path))?;
+        self.disk.read_file(path)
+    }
+}
+
+const OPERATIONS_MAX: usize = 16 * 1024;
+const BYTES_MAX: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::super::mem::MemDisk;
+    use super::*;
+
+    fn replace(path: &str, bytes: &'static [u8]) -> Op {
+        Op::Replace { path: path.into(), bytes: Bytes::from_static(bytes) }
+    }
+
+    #[test]
+    fn what_is_put_off_is_durable_when_settled_and_not_before() {
+        for settled in [false, true] {
+            let disk = MemDisk::new();
+            disk.put(Path::new("/d/old"), b"old");
+            let file = FileId(1);
+            let deferred = Deferred::new(&disk);
+            let run = |op: Op| deferred.execute(&op).unwrap();
+            run(Op::Create { file, path: "/d/a".into() });
+            run(Op::Write { file, at: 0, parts: vec![Bytes::from_static(b"a")] });
+            run(Op::Sync { file });
+            run(Op::SyncDir { path: "/d".into() });
+            run(replace("/d/old", b"new"));
+            // The file must be there still when it is synced.
+            run(Op::Close { file });
+            assert_eq!(disk.content(Path::new("/d/old")).unwrap(), b"old");
+            if settled {
+                deferred.settle().unwrap();
+            }
+            disk.crash(&mut |_| 0);
+            let found = ["/d/a", "/d/old"].map(|path| disk.content(Path::new(path)));
+            let expected = if settled {
+                [Some(b"a".to_vec()), Some(b"new".to_vec())]
+            } else {
+                [None, Some(b"old".to_vec())]
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn what_depends_on_something_put_off_comes_after_it() {
+        let disk = MemDisk::new();
+        disk.put(Path::new("/d/t-0/old"), b"old");
+        let deferred = Deferred::new(&disk);
+        deferred.execute(&replace("/d/t-0/old", b"new")).unwrap();
+        assert_eq!(deferred.read_file(Path::new("/d/t-0/old")).unwrap(), &b"new"[..]);
+        deferred.execute(&replace("/d/t-0/x", b"1")).unwrap();
+        assert_eq!(deferred.list(Path::new("/d/t-0")).unwrap(), ["old", "x"]);
+        deferred.execute(&replace("/d/t-0/x", b"2")).unwrap();
+        deferred.execute(&replace("/d/t-0/x", b"3")).unwrap();
+        deferred.execute(&Op::RemoveFile { path: "/d/t-0/x".into() }).unwrap();
+        deferred.settle().unwrap();
+        assert_eq!(disk.content(Path::new("/d/t-0/x")), None);
+        deferred.execute(&replace("/d/t-0/y", b"y")).unwrap();
+        let (from, to) = (PathBuf::from("/d/t-0"), PathBuf::from("/d/t-1"));
+        deferred.execute(&Op::RenameDir { from, to }).unwrap();
+        assert_eq!(disk.content(Path::new("/d/t-1/y")).unwrap(), b"y");
+    }
+
+    #[test]
+    fn a_failure_is_told_and_what_failed_is_not_tried_again() {
+        let disk = MemDisk::new();
+        disk.put(Path::new("/d/a"), b"");
+        let deferred = Deferred::new(&disk);
+        deferred.execute(&replace("/d/b", b"b")).unwrap();
+        disk.fail_nth(0);
+        deferred.settle().unwrap_err();
+        deferred.settle().unwrap();
+        assert_eq!(disk.content(Path::new("/d/b")), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! Marks: how far recovery need not read, so that its cost depends on what came since, not on how
+//! large segments are.
+//!
+//! A log writes what its last segment's indexes, epochs and producers say as far as the log goes,
+//! as it does when it is closed; once that is there, and the records, too, the mark of that place
+//! may go to `recovery-marks`. A kill leaves segments whose marks are older than their ends:
+//! recovery looks at the batch before the mark and takes the rest of what is before it from those
+//! files.
+//!
+//! Owns what a mark says and whether it may be told. Invariants:
+//! - I1: a mark is told only when all below it is durable and all its files are.
+//! - I2: a mark that what is on disk does not bear out is as good as none: the segment is walked.
+
+use wire::files::RecoveryMark;
+
+use crate::disk::{Op, Submission, Token};
+use crate::log::Log;
+use crate::segment::{self, Segment};
+
+/// A log's marks.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// Its files are on disk.
+    set: Option<RecoveryMark>,
+    /// What waits for its files.
+    coming: Option<(Vec<Token>, RecoveryMark)>,
+}
+
+impl Marks {
+    pub fn of(set: Option<RecoveryMark>) -> Self {
+        Self { set, coming: None }
+    }
+
+    /// Takes note that a submission ended.
+    pub fn complete(&mut self, token: Token) {
+        if let Some((tokens, mark)) = &mut self.coming {
+            tokens.retain(|waited| *waited != token);
+            if tokens.is_empty() {
+                self.set = Some(*mark);
+                self.coming = None;
+            }
+        }
+    }
+}
+
+impl Log {
+    /// The mark that may be told (I1).
+    pub fn mark(&self) -> Option<RecoveryMark> {
+        let durable = |mark: &RecoveryMark| mark.offset <= self.flushed();
+        let there = |mark: &RecoveryMark| self.segments.iter().any(|s| s.base == mark.base);
+        self.marks.set.filter(|mark| durable(mark) && there(mark))
+    }
+
+    /// Bytes that recovery would read if the process died now, `recovery_point` being the one that
+    /// was checkpointed.
+    pub fn recovery_bytes(&self, recovery_point: i64) -> u64 {
+        let mut next = i64::MAX;
+        let mut bytes = 0;
+        for segment in self.segments.iter().rev() {
+            if next <= recovery_point {
+                break;
+            }
+            let known = self.marks.set.filter(|mark| mark.base == segment.base);
+            bytes += segment.size.saturating_sub(known.map_or(0, |mark| mark.position));
+            next = segment.base;
+        }
+        bytes
+    }
+
+    /// Writes the files of a mark at the end of the log, unless it has one or that is under way.
+    pub fn write_mark(&mut self, out: &mut Vec<Submission>) {
+        if self.accepts_appends().is_err() || self.marks.coming.is_some() || self.is_marked() {
+            return;
+        }
+        let Some(active) = self.segments.last_mut().filter(|active| active.size > 0) else {
+            return;
+        };
+        active.note_time();
+        let base = active.base;
+        let (mark, end) = (mark_at(&self.segments, self.end, &self.epochs), self.end);
+        let Some(mark) = mark else { return };
+        let mut tokens = self.write_indexes(base, None, out);
+        tokens.extend(self.write_epochs(out));
+        tokens.push(self.write_snapshot(None, out));
+        self.marks.coming = Some((tokens, mark));
+        // Of snapshots within segments, the new one is needed, and the one told of at the moment.
+        let told = self.marks.set.map(|mark| mark.offset);
+        let needed = |offset: i64| {
+            offset == end || Some(offset) == told || self.segments.iter().any(|s| s.base == offset)
+        };
+        let (kept, stale) = self.snapshots.iter().copied().partition(|offset| needed(*offset));
+        self.snapshots = kept;
+        let stale: Vec<i64> = stale;
+        for offset in stale {
+            let path = segment::path(&self.dir, offset, "snapshot");
+            self.commit.other(Op::RemoveFile { path }, out);
+        }
+    }
+
+    /// True if the files of a mark say all there is to say of the log.
+    pub(crate) fn is_marked(&self) -> bool {
+        let (Some(mark), Some(active)) = (self.marks.set, self.segments.last()) else {
+            return false;
+        };
+        mark.base == active.base && mark.offset == self.end && !self.epochs_dirty
+    }
+}
+
+/// The mark of a log whose files say all of it.
+pub(crate) fn mark_at(
+    segments: &[Segment],
+    end: i64,
+    epochs: &crate::Epochs,
+) -> Option<RecoveryMark> {
+    let active = segments.last().filter(|active| active.size > active.tail.0)?;
+    Some(RecoveryMark {
+        base: active.base,
+        offset: end,
+        position: active.size,
+        tail_position: active.tail.0,
+        tail_crc: active.tail.1,
+        max_timestamp: active.max_timestamp,
+        max_timestamp_offset: active.max_timestamp_offset,
+        epoch: epochs.epoch_at(end - 1).unwrap_or(-1),
+        aborted: active.aborted.len() as u32,
+    })
+}
