@@ -49,6 +49,8 @@ pub enum Bug {
     NameReusedEarly,
     /// A coordinator's answers leave when its records are appended.
     LoseOffsetCommit,
+    /// Records are kept until the first of the groups that should read them has, not the last.
+    RetentionIgnoresSlowest,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -75,7 +77,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -97,6 +99,7 @@ impl Bug {
         Self::SnapshotForgetsTopic,
         Self::NameReusedEarly,
         Self::LoseOffsetCommit,
+        Self::RetentionIgnoresSlowest,
     ];
 
     /// Those that the simulation of a raft quorum finds.
