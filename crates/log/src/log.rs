@@ -44,6 +44,8 @@ pub struct Log {
     /// Rolled segments whose index files are on their way to the disk.
     pub(crate) indexing: Vec<(Token, i64, DiskIndex)>,
     pub(crate) trash: Vec<Trash>,
+    /// The last segment removed from the front: its new name may not be durable.
+    pub(crate) discarded: Option<Token>,
     closing: Closing,
 }
 
@@ -107,6 +109,7 @@ impl Log {
             snapshots: Vec::new(),
             indexing: Vec::new(),
             trash: Vec::new(),
+            discarded: None,
             closing: Closing::No,
         }
     }

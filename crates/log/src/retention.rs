@@ -5,6 +5,8 @@
 //! - I2: when a file is cut, all that lay above it is gone durably, so that no crash can bring
 //!   back a later segment or a producer snapshot of a history that was given up.
 //! - I3: a [`Hold`] only ever keeps more than retention alone would.
+//! - I4: a segment is removed from the front when those before it are gone durably: a crash that
+//!   kept an older one only would leave a hole, which recovery must take for damage.
 
 use std::path::PathBuf;
 
@@ -174,9 +176,16 @@ impl Log {
     }
 
     fn discard(&mut self, segment: Segment, now_ms: i64, out: &mut Vec<Submission>) {
+        if let Some(before) = self.discarded.take() {
+            // I4. What is appended meanwhile waits for this one sync of the directory.
+            self.commit.fence(vec![before]);
+            let synced = self.commit.other(Op::SyncDir { path: self.dir.to_path_buf() }, out);
+            self.commit.fence(vec![synced]);
+        }
         let from = segment::path(&self.dir, segment.base, "log");
         let to = segment::path(&self.dir, segment.base, "log.deleted");
-        self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
+        let renamed = self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
+        self.discarded = Some(renamed);
         for extension in ["index", "timeindex", "txnindex"] {
             let path = segment::path(&self.dir, segment.base, extension);
             self.commit.other(Op::RemoveFile { path }, out);

@@ -628,3 +628,27 @@ fn records_from_the_future_stay_until_their_time_has_passed() {
     assert_eq!(log.expire(50_101, 3, ids, out), [1]);
     assert_eq!(log.start(), 3);
 }
+
+#[test]
+fn a_crash_amid_retention_leaves_no_hole() {
+    for seed in 0..100 {
+        let mut rig = filled(60);
+        rig.log.set_config(LogConfig { retention_ms: 100, ..small() });
+        let (bases, end) = (rig.log.segment_bases(), rig.log.end());
+        let mut random = Random(seed);
+        // Some at one check, the rest at the next, and the power fails anywhere.
+        for read_to in [bases[2], bases[bases.len() - 1]] {
+            let hold = Hold { read_to, ..Hold::EVERYTHING };
+            let Rig { log, ids, out, .. } = &mut rig;
+            assert!(log.expire_but(&hold, 9_000, end, ids, out).removed.len() > 1);
+            for _ in 0..random.below(40) {
+                rig.step(&mut random).transpose().unwrap();
+            }
+        }
+        rig.disk.crash(&mut |bound| random.below(bound));
+        let mode = OpenMode { clean: false, recovery_point: end };
+        rig.reopen(mode, None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let left = rig.log.segment_bases();
+        assert!(bases.ends_with(&left) && rig.log.end() == end, "seed {seed}: {left:?}");
+    }
+}
