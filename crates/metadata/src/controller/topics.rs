@@ -273,11 +273,9 @@ fn manual(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Refusa
 
 impl Plan {
     fn result(&self, topic: &CreatableTopic, id: Uuid, layers: &Layers) -> CreatableTopicResult {
-        let shown =
-            |row: &&config::topic::Row| !row.internal || self.overrides.contains_key(row.name);
         let configs = config::topic::ROWS
             .iter()
-            .filter(shown)
+            .filter(|row| config::topic::is_shown(row, &self.overrides))
             .map(|row| {
                 let (value, source, _) = config::topic::describe(row, &self.overrides, layers);
                 CreatableTopicConfigs {
