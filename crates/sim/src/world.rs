@@ -15,6 +15,7 @@ use wire::Bytes;
 use crate::checker::Checker;
 use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
 use crate::gardener::Gardener;
+use crate::keeper::{DIARY, Keeper};
 use crate::lanes::{Lanes, Started};
 use crate::member::Member;
 use crate::random::Random;
@@ -38,6 +39,8 @@ pub struct Summary {
     pub shown: u64,
     /// Commits of offsets acknowledged.
     pub committed: u64,
+    /// Records deleted once every group had read them.
+    pub retired: u64,
 }
 
 /// A run that broke one.
@@ -79,6 +82,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         acknowledged: world.checker.acknowledged,
         shown: world.checker.shown,
         committed: world.checker.committed,
+        retired: world.retired,
     })
 }
 
@@ -100,6 +104,7 @@ enum Actor {
     Consumer(Box<Consumer>),
     Gardener(Box<Gardener>),
     Member(Box<Member>),
+    Keeper(Box<Keeper>),
 }
 
 struct Connection {
@@ -139,6 +144,10 @@ struct World<'a> {
     producers: u32,
     /// There is a group.
     with_group: bool,
+    /// There is a topic whose records are held for groups, and retention is looked at all the time.
+    with_keeper: bool,
+    /// How far the diary's log begins.
+    retired: u64,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -167,6 +176,8 @@ impl<'a> World<'a> {
             disk_fails: false,
             producers: 0,
             with_group: seed % 4 == 3,
+            with_keeper: seed % 8 == 7,
+            retired: 0,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -205,6 +216,9 @@ impl<'a> World<'a> {
                 let member = Member::new(partition, &mut self.random);
                 self.join(Actor::Member(Box::new(member)));
             }
+        }
+        if self.with_keeper {
+            self.join(Actor::Keeper(Box::default()));
         }
         let work_until = self.now_us + 400_000;
         while self.now_us < work_until && self.step()? {}
@@ -258,6 +272,7 @@ impl<'a> World<'a> {
             Actor::Consumer(_) => true,
             Actor::Gardener(gardener) => gardener.is_idle(),
             Actor::Member(member) => member.is_idle(),
+            Actor::Keeper(keeper) => keeper.is_idle(),
         })
     }
 
@@ -296,6 +311,9 @@ impl<'a> World<'a> {
         for partition in self.checker.commit_partitions() {
             let auditor = Member::auditor(partition, &mut self.random);
             self.join(Actor::Member(Box::new(auditor)));
+        }
+        if self.with_keeper {
+            self.join(Actor::Keeper(Box::new(Keeper::auditor())));
         }
         let patience = self.now_us + 60_000_000;
         while !self.is_settled() {
@@ -397,6 +415,11 @@ impl<'a> World<'a> {
             ("metadata.log.max.record.bytes.between.snapshots", "900"),
             ("metadata.max.retention.bytes", "2500"),
         ];
+        if self.with_keeper {
+            let often =
+                [("log.initial.task.delay.ms", "0"), ("log.retention.check.interval.ms", "5")];
+            options.file.extend(often.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        }
         options.file.extend(small.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let (node, _) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
@@ -489,6 +512,7 @@ impl<'a> World<'a> {
                 Actor::Consumer(consumer) => consumer.disconnected(),
                 Actor::Gardener(gardener) => gardener.disconnected(),
                 Actor::Member(member) => member.disconnected(),
+                Actor::Keeper(keeper) => keeper.disconnected(),
             }
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
@@ -500,14 +524,22 @@ impl<'a> World<'a> {
 
     fn wake(&mut self, index: usize) -> Result<(), String> {
         self.note(|| format!("client {index} wakes"), 2 << 32 | index as u64);
+        let wall_ms = self.now().wall_ms;
         let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
         let random = &mut self.random;
         let (frame, pause_us) = match &mut connection.actor {
             Actor::Admin { created: true } => return Ok(()),
-            Actor::Admin { .. } => (Some(create_topic(self.with_group, random)?), 50_000),
+            Actor::Admin { .. } => {
+                let topics = create_topics(self.with_group, self.with_keeper, random)?;
+                (Some(topics), 50_000)
+            }
             Actor::Member(member) => {
                 let frame = member.next(self.winding_up, &mut self.checker, random)?;
                 (frame, 500 + random.below(8_000))
+            }
+            Actor::Keeper(keeper) => {
+                let frame = keeper.next(self.winding_up, wall_ms, random)?;
+                (frame, 500 + random.below(4_000))
             }
             Actor::Producer(producer) => {
                 (producer.next(self.winding_up, random)?, 500 + random.below(8_000))
@@ -567,6 +599,15 @@ impl<'a> World<'a> {
         let mut must_restart = false;
         node.step(now, event, &mut effects);
         node.groups.check();
+        if let Some(diary) = node.partition(DIARY, 0) {
+            let (start, end) = (diary.log.start(), diary.log.end());
+            self.retired = self.retired.max(start as u64);
+            for connection in &self.connections {
+                if let Actor::Keeper(keeper) = &connection.actor {
+                    keeper.inspect(start, end)?;
+                }
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Disk(lane, submission) => {
@@ -584,7 +625,7 @@ impl<'a> World<'a> {
                     must_restart = true;
                 }
                 Effect::Halt(reason) => return Err(format!("C8: the node halts: {reason}")),
-                Effect::LogLevel(..) => {}
+                Effect::LogLevel(..) | Effect::Info(_) => {}
                 Effect::Warn(text) => return Err(format!("C8: the node warns: {text}")),
             }
         }
@@ -635,6 +676,8 @@ impl<'a> World<'a> {
         frame: Bytes,
     ) -> Result<Vec<crate::checker::Letter>, String> {
         self.note(|| format!("answer to client {index}"), 5 << 32 | frame.len() as u64);
+        let diary = self.node.as_ref().and_then(|node| node.partition(DIARY, 0));
+        let start = diary.map_or(0, |diary| diary.log.start());
         let Some(connection) = self.connections.get_mut(index) else { return Ok(Vec::new()) };
         let mut shown = Vec::new();
         match &mut connection.actor {
@@ -650,6 +693,7 @@ impl<'a> World<'a> {
             Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
             Actor::Gardener(gardener) => gardener.answered(frame)?,
             Actor::Member(member) => member.answered(frame, &mut self.checker)?,
+            Actor::Keeper(keeper) => keeper.answered(frame, start)?,
             Actor::Consumer(consumer) => {
                 shown = consumer.answered(frame, &mut self.checker)?;
                 let at = self.now_us + self.random.below(1_000);
@@ -661,7 +705,11 @@ impl<'a> World<'a> {
 }
 
 /// A group's topic is made with it, with fewer partitions than the node would give it.
-fn create_topic(with_group: bool, random: &mut Random) -> Result<Bytes, String> {
+fn create_topics(
+    with_group: bool,
+    with_keeper: bool,
+    random: &mut Random,
+) -> Result<Bytes, String> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.into(),
         value: Some(value.into()),
@@ -683,6 +731,9 @@ fn create_topic(with_group: bool, random: &mut Random) -> Result<Bytes, String> 
     let mut topics = vec![topic(TOPIC, PARTITIONS, configs)];
     if with_group {
         topics.push(topic("__consumer_offsets", 2, vec![config("cleanup.policy", "compact")]));
+    }
+    if with_keeper {
+        topics.push(Keeper::topic(random));
     }
     let message = CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
     request(&message, 5, 1)
