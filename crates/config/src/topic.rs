@@ -248,7 +248,8 @@ pub const ROWS: &[Row] = &[
          retention.bytes would delete stays until each of these groups has committed an offset \
          past it. A group that is not there yet, or has committed nothing, holds everything. How \
          much is held at most say retention.consumer.groups.max.ms and .max.bytes. Counts where \
-         cleanup.policy has delete. Ottla's own key: Apache Kafka keeps it and does not heed it.",
+         cleanup.policy has delete. Ottla's own key: Apache Kafka does not heed it, and forgets it \
+         with its next snapshot of the metadata.",
     ),
     own(
         RETENTION_GROUPS_MAX_BYTES,
