@@ -7,8 +7,8 @@
 //! is in this node; that of another one would be asked by OffsetFetch, and answered the same way.
 //!
 //! Invariants:
-//! - I1: what is held goes only when every group has read it, or at a bound; that a group's progress
-//!   is not known (yet) is no reason.
+//! - I1: what is held goes only when every group has read it, or at a bound; that a group's
+//!   progress is not known (yet) is no reason.
 //! - I2: a partition without the key, or with nothing to delete, asks nobody.
 //! - I3: one question is under way at a time.
 
@@ -238,7 +238,8 @@ fn decide(node: &mut Node, lanes: &BTreeSet<Lane>, known: &Known, now: Now, out:
     out.extend(lost.into_iter().take(LINES_MAX).map(Effect::Warn));
     if more > 0 {
         let text = format!(
-            "records were deleted unread in {more} more cases like these (retention.consumer.groups)"
+            "records were deleted unread in {more} more cases like these \
+             (retention.consumer.groups)"
         );
         out.push(Effect::Warn(text));
     }

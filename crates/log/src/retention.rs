@@ -336,8 +336,8 @@ impl Log {
     }
 }
 
-/// Which of two limits a segment is over, if it is: of the age of its records, or of the bytes behind
-/// it, `None` for the last one, which is never too large. A negative limit is none.
+/// Which of two limits a segment is over, if it is: of the age of its records, or of the bytes
+/// behind it, `None` for the last one, which is never too large. A negative limit is none.
 fn over(segment: &Segment, rest: Option<u64>, limits: (i64, i64), now_ms: i64) -> Option<Bound> {
     let (max_ms, max_bytes) = limits;
     // Records without timestamps age from the segment's creation, if that was seen.
