@@ -85,6 +85,8 @@ pub enum Effect {
     Load(Lane, u64, ReadPlan),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
+    /// Tell the operator of what is in order.
+    Info(String),
     /// Tell the operator.
     Warn(String),
     /// From now on tell the operator, of what this logger says, what is at least that urgent.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use config::Layers;
 use coordinator::{Answer, Caller, Coordinator, GroupConfig, Request};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use messages::offset_fetch_request::OffsetFetchRequestGroup;
 use messages::{CreateTopicsRequest, OffsetCommitResponse, OffsetDeleteResponse};
 use ottla_log::Validated;
 use ottla_log::planted::{self, Bug};
@@ -26,6 +27,7 @@ use crate::event::{Call, ConnId, Effect, Lane, Now};
 use crate::metadata_log::OnCommit;
 use crate::node::{Node, submit};
 use crate::partition::Partition;
+use crate::progress;
 use crate::reply::Body;
 
 /// What an answer needs besides what the coordinator says.
@@ -72,6 +74,8 @@ pub struct Groups {
     /// Partitions that were opened and are not led yet.
     opened: Vec<i32>,
     calls: BTreeMap<u64, (Call, Rest)>,
+    /// Questions of the node's own.
+    own: BTreeSet<u64>,
     hosts: BTreeMap<ConnId, String>,
     next_token: u64,
 }
@@ -85,6 +89,7 @@ impl Groups {
             indexes: BTreeMap::new(),
             opened: Vec::new(),
             calls: BTreeMap::new(),
+            own: BTreeSet::new(),
             hosts: BTreeMap::new(),
             next_token: 0,
         }
@@ -142,6 +147,29 @@ pub fn ask(
         client_host: host.unwrap_or_else(|| "/unknown".to_owned()),
     };
     groups.calls.insert(caller.token, (call, rest));
+    let mut effects = Vec::new();
+    groups.coordinator.request(caller, request, at(now), &mut node.rng, &mut effects);
+    carry(node, effects, now, out);
+}
+
+/// Asks for the node itself what groups have committed; [`progress::answered`] gets the answer.
+pub fn look_up(
+    node: &mut Node,
+    wanted: Vec<OffsetFetchRequestGroup>,
+    now: Now,
+    out: &mut Vec<Effect>,
+) {
+    let groups = &mut node.groups;
+    groups.next_token += 1;
+    groups.own.insert(groups.next_token);
+    let caller = Caller {
+        token: groups.next_token,
+        version: 0,
+        client_id: String::new(),
+        client_host: String::new(),
+    };
+    // Offsets of open transactions don't count, and need not be waited for.
+    let request = Request::Fetch(wanted, false);
     let mut effects = Vec::new();
     groups.coordinator.request(caller, request, at(now), &mut node.rng, &mut effects);
     carry(node, effects, now, out);
@@ -272,6 +300,10 @@ fn carry(node: &mut Node, effects: Vec<coordinator::Effect>, now: Now, out: &mut
                 if let Some((call, rest)) = node.groups.calls.remove(&token) {
                     let body = respond(node, &call, answer, rest);
                     node.answer_with(call, body, out);
+                } else if let (true, Answer::Fetch(found)) =
+                    (node.groups.own.remove(&token), answer)
+                {
+                    progress::answered(node, found, now, out);
                 }
             }
             coordinator::Effect::Warn(text) => out.push(Effect::Warn(text)),

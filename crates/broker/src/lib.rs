@@ -3,7 +3,8 @@
 //!
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
 //! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
-//! fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
+//! what is kept until groups have read it ([`progress`]), fetch sessions ([`session`]) and the
+//! frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
 //! - I1: the same events in the same order give the same effects: no clock, no randomness, no
@@ -24,6 +25,7 @@ pub mod metadata_log;
 pub mod metrics;
 pub mod node;
 pub mod partition;
+pub mod progress;
 pub mod reply;
 pub mod rng;
 pub mod session;

@@ -48,6 +48,8 @@ pub struct Counters {
     pub fetched: u64,
     /// Of these, those that failed for reasons which are not the client's.
     pub fetch_failed: u64,
+    /// Records deleted before all groups in `retention.consumer.groups` had read them.
+    pub retention_unread: u64,
 }
 
 impl Counters {
@@ -91,6 +93,9 @@ pub struct Metric {
     source: Source,
 }
 
+/// Values by topic and group.
+type ByGroup = BTreeMap<(Arc<str>, String), u64>;
+
 #[derive(Clone, Copy)]
 enum Source {
     /// A counter of the node.
@@ -99,6 +104,8 @@ enum Source {
     ByTopic(fn(&Traffic) -> u64),
     /// What is so now.
     Gauge(fn(&Sample) -> u64),
+    /// What is so now of a topic and a group; the operator's configuration bounds how many.
+    ByGroup(fn(&Sample) -> &ByGroup),
 }
 
 /// The metrics, in the order they are written.
@@ -188,6 +195,22 @@ pub const METRICS: &[Metric] = &[
         help: "Partitions of the cluster",
         source: Source::Gauge(|sample| sample.global_partitions),
     },
+    // From here on they are ours: Apache Kafka has nothing like them.
+    Metric {
+        name: "ottla_retention_held_bytes",
+        help: "Bytes kept beyond their retention for groups in retention.consumer.groups",
+        source: Source::Gauge(|sample| sample.held_bytes),
+    },
+    Metric {
+        name: "ottla_retention_held_records",
+        help: "Records kept beyond their retention that this group has yet to read",
+        source: Source::ByGroup(|sample| &sample.held),
+    },
+    Metric {
+        name: "ottla_retention_unread_records_total",
+        help: "Records deleted before all groups in retention.consumer.groups had read them",
+        source: Source::Total(|sample| sample.counters.retention_unread),
+    },
 ];
 
 /// The numbers of one moment, apart from the node, so that their text is made without it.
@@ -203,6 +226,8 @@ pub struct Sample {
     leaderless: u64,
     global_topics: u64,
     global_partitions: u64,
+    held_bytes: u64,
+    held: ByGroup,
 }
 
 impl Sample {
@@ -221,6 +246,14 @@ impl Sample {
             }
         }
         sample.offline_dirs = offline_dirs.len() as u64;
+        for (lane, held) in node.holds.held() {
+            let Some(partition) = node.partitions.get(lane) else { continue };
+            sample.held_bytes += held.bytes;
+            for (group, records) in &held.lag {
+                let of = (partition.topic.clone(), group.clone());
+                *sample.held.entry(of).or_default() += records;
+            }
+        }
         for topic in node.image.topics.values() {
             sample.global_topics += 1;
             sample.global_partitions += topic.partitions.len() as u64;
@@ -238,12 +271,23 @@ impl Sample {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for metric in METRICS {
-            let kind = if matches!(metric.source, Source::Gauge(_)) { "gauge" } else { "counter" };
+            let kind = match metric.source {
+                Source::Gauge(_) | Source::ByGroup(_) => "gauge",
+                Source::Total(_) | Source::ByTopic(_) => "counter",
+            };
             let _ = writeln!(text, "# HELP {} {}", metric.name, metric.help);
             let _ = writeln!(text, "# TYPE {} {kind}", metric.name);
             let total = match metric.source {
                 Source::Total(value) | Source::Gauge(value) => value(self),
                 Source::ByTopic(value) => value(&self.counters.traffic),
+                Source::ByGroup(values) => {
+                    for ((topic, group), value) in values(self) {
+                        let (name, group) = (metric.name, label(group));
+                        let labels = format!("topic=\"{topic}\",group=\"{group}\"");
+                        let _ = writeln!(text, "{name}{{{labels}}} {value}");
+                    }
+                    continue;
+                }
             };
             let _ = writeln!(text, "{} {total}", metric.name);
             if let Source::ByTopic(value) = metric.source {
@@ -258,6 +302,11 @@ impl Sample {
     }
 }
 
+/// A label's value may hold anything, some of it escaped.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +319,7 @@ mod tests {
         sample.counters.appended(Some(ErrorCode::MESSAGE_TOO_LARGE));
         sample.counters.appended(Some(ErrorCode::NOT_ENOUGH_REPLICAS));
         sample.topics.insert("letters".into(), traffic);
+        sample.held.insert(("letters".into(), "a \"b\\\n".into()), 7);
         let text = sample.text();
         for metric in METRICS {
             let types = format!("# TYPE {} ", metric.name);
@@ -280,6 +330,8 @@ mod tests {
             "kafka_server_brokertopicmetrics_bytesin_total{topic=\"letters\"} 210\n",
             "kafka_server_brokertopicmetrics_totalproducerequests_total 2\n",
             "kafka_server_brokertopicmetrics_failedproducerequests_total 1\n",
+            "ottla_retention_held_bytes 0\n",
+            "ottla_retention_held_records{topic=\"letters\",group=\"a \\\"b\\\\\\n\"} 7\n",
         ] {
             assert!(text.contains(line), "{line} not in\n{text}");
         }

@@ -21,6 +21,7 @@ use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::metrics::Counters;
 use crate::partition::{Partition, validate_config};
+use crate::progress::Holds;
 use crate::reply::{Body, Encode, Reply};
 use crate::rng::Rng;
 use crate::session::{Scope, Sessions, Wants};
@@ -151,6 +152,8 @@ pub struct Node {
     deadlines: BTreeSet<(i64, u64)>,
     next_waiting: u64,
     pub(crate) upkeep: Upkeep,
+    /// What is kept beyond its retention for groups that have not read it.
+    pub holds: Holds,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -202,6 +205,7 @@ impl Node {
             deadlines: BTreeSet::new(),
             next_waiting: 0,
             upkeep: Upkeep::default(),
+            holds: Holds::default(),
             halted: false,
             starting: true,
             config,

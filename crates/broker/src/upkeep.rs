@@ -1,8 +1,9 @@
 //! What a node does from time to time: checkpoints, retention, snapshots, late syncs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ottla_log::Hold;
 use ottla_log::disk::{Completion, Op, Submission, Token};
 use wire::Bytes;
 use wire::files::{OffsetEntry, render_marks, render_offsets};
@@ -10,6 +11,7 @@ use wire::files::{OffsetEntry, render_marks, render_offsets};
 use crate::event::{Effect, Now};
 use crate::metadata_log::{SNAPSHOT_TOKEN, SnapshotRules};
 use crate::node::{CHECKPOINT_LANE, METADATA_LANE, Node, SNAPSHOT_LANE, submit};
+use crate::progress;
 
 /// The file that says from where on recovery looks.
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -43,7 +45,7 @@ impl Default for Upkeep {
     fn default() -> Self {
         Self {
             next_checkpoint_ms: i64::MAX,
-            next_retention_ms: RETENTION_FIRST_MS,
+            next_retention_ms: i64::MAX,
             next_flush_ms: FLUSH_EVERY_MS,
             next_marks_ms: MARKS_EVERY_MS,
             marks_every_ms: MARKS_EVERY_MS,
@@ -108,14 +110,26 @@ impl Node {
 
     /// Gives up what retention gives up, and forgets idle producers.
     fn retain(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let mut held = BTreeSet::new();
         for (lane, partition) in &mut self.partitions {
             let mut submissions = Vec::new();
             let log = &mut partition.log;
-            log.expire(now.wall_ms, partition.high_watermark, &mut self.files, &mut submissions);
+            let (files, mark) = (&mut self.files, partition.high_watermark);
+            if partition.config.retention_groups.is_empty() {
+                log.expire(now.wall_ms, mark, files, &mut submissions);
+            } else {
+                let hold = Hold::EVERYTHING;
+                let expired = log.expire_but(&hold, now.wall_ms, mark, files, &mut submissions);
+                if expired.held_bytes > 0 {
+                    held.insert(*lane);
+                }
+            }
             log.empty_trash(now.wall_ms, &mut submissions);
             log.expire_producers(now.wall_ms);
             submit(*lane, submissions, out);
         }
+        // What is left is up to consumer groups.
+        progress::ask(self, held, now, out);
     }
 
     /// Marks the logs of which recovery would have to read most, until all of them together are
@@ -222,6 +236,8 @@ impl Node {
     /// All logs are open: from now on checkpoints say what they hold.
     pub(crate) fn begin_upkeep(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.upkeep.next_checkpoint_ms = now.steady_ms;
+        let delay = self.setting("log.initial.task.delay.ms").max(0);
+        self.upkeep.next_retention_ms = now.steady_ms.saturating_add(delay);
         self.keep_up(now, out);
     }
 
@@ -327,8 +343,6 @@ impl Node {
     }
 }
 
-/// `log.initial.task.delay.ms`.
-const RETENTION_FIRST_MS: i64 = 30_000;
 /// How soon a checkpoint that failed is tried again.
 const RETRY_MS: i64 = 1_000;
 /// `log.flush.offset.checkpoint.interval.ms`.

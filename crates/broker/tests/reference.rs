@@ -5,16 +5,30 @@ use std::fmt::Write as _;
 use broker::api::APIS;
 use messages::ApiKey;
 
-const BEGIN: &str =
-    "<!-- apis: made by `UPDATE=1 cargo test -p ottla-broker --test reference` -->\n";
-const END: &str = "<!-- /apis -->";
+/// Two tests write the file.
+static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// What is between the marks of that name in README must be that table.
+fn check(name: &str, table: &str) {
+    let begin = format!(
+        "<!-- {name}: made by `UPDATE=1 cargo test -p ottla-broker --test reference` -->\n"
+    );
+    let end = format!("<!-- /{name} -->");
+    let _one = ONE.lock().unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = readme.split_once(&begin).expect("README has the begin mark");
+    let (_, after) = rest.split_once(&end).expect("README has the end mark");
+    let wanted = format!("{before}{begin}{table}{end}{after}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &wanted).unwrap();
+        return;
+    }
+    assert_eq!(readme, wanted, "README is stale: run with UPDATE=1");
+}
 
 #[test]
 fn readme_lists_exactly_the_apis_that_are_served() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("README has the begin mark");
-    let (_, after) = rest.split_once(END).expect("README has the end mark");
     let mut table =
         String::from("| key | API | versions | of Apache Kafka 4.4 |\n|--:|---|---|---|\n");
     for api in APIS {
@@ -30,10 +44,17 @@ fn readme_lists_exactly_the_apis_that_are_served() {
         table,
         "\n{others} more APIs of a broker listener are not served and not advertised."
     );
-    let wanted = format!("{before}{BEGIN}{table}{END}{after}");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, &wanted).unwrap();
-        return;
+    check("apis", &table);
+}
+
+#[test]
+fn readme_lists_the_topic_keys_of_our_own() {
+    let mut table = String::from("| topic key | default | |\n|---|---|---|\n");
+    for row in config::topic::ROWS {
+        if let Some(doc) = row.doc {
+            let default = row.default.filter(|text| !text.is_empty()).unwrap_or("none");
+            let _ = writeln!(table, "| `{}` | {default} | {doc} |", row.name);
+        }
     }
-    assert_eq!(readme, wanted, "README is stale: run with UPDATE=1");
+    check("keys", &table);
 }

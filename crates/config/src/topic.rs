@@ -20,8 +20,11 @@ pub struct Row {
     pub default: Option<&'static str>,
     /// Broker keys that say it for topics that don't, the finest unit first.
     pub synonyms: &'static [(&'static str, Unit)],
-    /// Accepted, and shown only where it is set.
-    pub internal: bool,
+    /// Shown only where it is set, or where it is asked for by its name: so that a topic which
+    /// doesn't use it looks as it does to Apache Kafka.
+    pub only_where_set: bool,
+    /// What a key of our own does; the others are documented by Apache Kafka.
+    pub doc: Option<&'static str>,
 }
 
 /// The unit of a broker key that speaks for a topic key.
@@ -40,12 +43,23 @@ const fn row(
     kind: Kind,
     default: Option<&'static str>,
     synonyms: &'static [(&'static str, Unit)],
-    internal: bool,
+    only_where_set: bool,
 ) -> Row {
-    Row { name, kind, default, synonyms, internal }
+    Row { name, kind, default, synonyms, only_where_set, doc: None }
 }
 
-/// Every topic key of Apache Kafka 4.4.0, by name: 37 public ones and an internal one.
+/// A key that Apache Kafka doesn't have.
+const fn own(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Row {
+    Row { name, kind, default, synonyms: &[], only_where_set: true, doc: Some(doc) }
+}
+
+/// Every topic key of Apache Kafka 4.4.0, by name: 37 public ones and an internal one; and three
+/// of our own (decision 6).
 ///
 /// `flush.messages` is the one default that differs: ours is 1, so that what is acknowledged is
 /// on disk; Apache Kafka leaves flushing to the operating system.
@@ -226,6 +240,33 @@ pub const ROWS: &[Row] = &[
         &[("log.retention.bytes", Unit::Same)],
         false,
     ),
+    own(
+        RETENTION_GROUPS,
+        Kind::List(&[]),
+        Some(""),
+        "Consumer groups, separated by commas, that records are kept for: what retention.ms or \
+         retention.bytes would delete stays until each of these groups has committed an offset \
+         past it. A group that is not there yet, or has committed nothing, holds everything. How \
+         much is held at most say retention.consumer.groups.max.ms and .max.bytes. Counts where \
+         cleanup.policy has delete. Ottla's own key: Apache Kafka does not heed it, and forgets it \
+         with its next snapshot of the metadata.",
+    ),
+    own(
+        RETENTION_GROUPS_MAX_BYTES,
+        Kind::Long(-2, MAX),
+        Some("-2"),
+        "Records are held for retention.consumer.groups no longer once their partition is larger \
+         than this, measured as for retention.bytes. -2 is twice retention.bytes (without limit \
+         where that has none), -1 is without limit: a group that never comes can fill the disk.",
+    ),
+    own(
+        RETENTION_GROUPS_MAX_MS,
+        Kind::Long(-2, MAX),
+        Some("-2"),
+        "Records older than this are held for retention.consumer.groups no longer, measured as \
+         for retention.ms. -2 is twice retention.ms (without limit where that has none), -1 is \
+         without limit: a group that never comes can fill the disk.",
+    ),
     row(
         "retention.ms",
         Kind::Long(-1, MAX),
@@ -274,6 +315,14 @@ pub const ROWS: &[Row] = &[
     ),
 ];
 
+/// Whether a topic with these overrides shows a key. With one of ours come the others, so that
+/// bounds are seen where they count.
+pub fn is_shown(row: &Row, overrides: &BTreeMap<String, String>) -> bool {
+    !row.only_where_set
+        || overrides.contains_key(row.name)
+        || (row.doc.is_some() && overrides.contains_key(RETENTION_GROUPS))
+}
+
 /// The row of a key.
 pub fn find(name: &str) -> Option<&'static Row> {
     ROWS.binary_search_by(|row| row.name.cmp(name)).ok().and_then(|index| ROWS.get(index))
@@ -303,6 +352,7 @@ pub fn validate(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result
         );
         return Err(Invalid::plain("min.compaction.lag.ms", text));
     }
+    validate_held(overrides, layers)?;
     // It guards data: what isn't built yet must not be taken as promised.
     let tiered = overrides.get("remote.storage.enable").and_then(|value| parse_bool(value));
     if tiered == Some(true) {
@@ -311,6 +361,56 @@ pub fn validate(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result
         return Err(Invalid::plain("remote.storage.enable", text));
     }
     Ok(())
+}
+
+/// Whether holding records for groups could ever do what it says.
+fn validate_held(overrides: &BTreeMap<String, String>, layers: &Layers) -> Result<(), Invalid> {
+    let groups = held_for(&value_of(RETENTION_GROUPS, overrides, layers));
+    if groups.is_empty() {
+        return Ok(());
+    }
+    if groups.len() > RETENTION_GROUPS_COUNT {
+        let text = format!(
+            "{RETENTION_GROUPS} names {} groups, and may name {RETENTION_GROUPS_COUNT}",
+            groups.len()
+        );
+        return Err(Invalid::plain(RETENTION_GROUPS, text));
+    }
+    for (bound, limit) in
+        [(RETENTION_GROUPS_MAX_MS, "retention.ms"), (RETENTION_GROUPS_MAX_BYTES, "retention.bytes")]
+    {
+        let long = |key: &str| value_of(key, overrides, layers).trim().parse::<i64>().unwrap_or(-1);
+        let (most, least) = (long(bound), long(limit));
+        if most >= 0 && most < least {
+            let text = format!(
+                "{bound} ({most}) is below {limit} ({least}): nothing would ever be held; give it \
+                 a value above, -2 for twice {limit}, or -1 for no limit"
+            );
+            return Err(Invalid::plain(bound, text));
+        }
+    }
+    Ok(())
+}
+
+/// The groups of a list, each once. Spaces around a name don't count, and a name with a comma can't
+/// be written.
+fn held_for(list: &str) -> Vec<String> {
+    let mut groups: Vec<String> = Vec::new();
+    for group in split_list(list) {
+        if !groups.iter().any(|known| known == group) {
+            groups.push(group.to_owned());
+        }
+    }
+    groups
+}
+
+/// What a bound of holding comes to: -2 is twice what retention says.
+fn bound(said: i64, retention: i64) -> i64 {
+    match said {
+        -2 if retention < 0 => -1,
+        -2 => retention.saturating_mul(2),
+        said => said.max(-1),
+    }
 }
 
 /// The value of a key for a topic with these overrides.
@@ -397,6 +497,12 @@ pub struct TopicConfig {
     pub min_insync_replicas: i32,
     /// `retention.bytes`; -1 is for ever.
     pub retention_bytes: i64,
+    /// `retention.consumer.groups`, each once.
+    pub retention_groups: Vec<String>,
+    /// `retention.consumer.groups.max.bytes`, with -2 worked out; -1 is for ever.
+    pub retention_groups_max_bytes: i64,
+    /// `retention.consumer.groups.max.ms`, with -2 worked out; -1 is for ever.
+    pub retention_groups_max_ms: i64,
     /// `retention.ms`; -1 is for ever.
     pub retention_ms: i64,
     /// `segment.bytes`.
@@ -459,6 +565,12 @@ impl TopicConfig {
             log_append_time: text("message.timestamp.type").trim() == "LogAppendTime",
             min_insync_replicas: int("min.insync.replicas"),
             retention_bytes: long("retention.bytes"),
+            retention_groups: held_for(&text(RETENTION_GROUPS)),
+            retention_groups_max_bytes: bound(
+                long(RETENTION_GROUPS_MAX_BYTES),
+                long("retention.bytes"),
+            ),
+            retention_groups_max_ms: bound(long(RETENTION_GROUPS_MAX_MS), long("retention.ms")),
             retention_ms: long("retention.ms").max(-1),
             segment_bytes,
             segment_index_bytes: int("segment.index.bytes"),
@@ -467,6 +579,15 @@ impl TopicConfig {
         }
     }
 }
+
+/// Names the groups that records are kept for.
+pub const RETENTION_GROUPS: &str = "retention.consumer.groups";
+/// Bounds what is kept for them by size.
+pub const RETENTION_GROUPS_MAX_BYTES: &str = "retention.consumer.groups.max.bytes";
+/// Bounds what is kept for them by age.
+pub const RETENTION_GROUPS_MAX_MS: &str = "retention.consumer.groups.max.ms";
+/// So many groups may be named: each is looked up, and counted in the metrics.
+const RETENTION_GROUPS_COUNT: usize = 32;
 
 impl Default for TopicConfig {
     fn default() -> Self {
@@ -497,7 +618,8 @@ mod tests {
                 assert_eq!(Some(value.as_str()), row.default, "{}", row.name);
             }
         }
-        assert_eq!(ROWS.iter().filter(|row| !row.internal).count(), 37);
+        assert_eq!(ROWS.iter().filter(|row| !row.only_where_set).count(), 37);
+        assert_eq!(ROWS.iter().filter(|row| row.doc.is_some()).count(), 3);
     }
 
     #[test]
@@ -570,5 +692,35 @@ mod tests {
         assert!(validate(&stored, &layers).is_err());
         let config = TopicConfig::resolve(&stored, &layers);
         assert_eq!((config.segment_bytes, config.retention_ms), (1 << 30, 5));
+    }
+
+    #[test]
+    fn what_groups_hold_is_bounded_by_twice_the_retention_unless_it_says_otherwise() {
+        let held = |pairs: &[(&str, &str)]| {
+            let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let mut overrides: BTreeMap<String, String> = pairs.iter().map(own).collect();
+            overrides.insert(RETENTION_GROUPS.to_owned(), " billing , audit,billing".to_owned());
+            let config = TopicConfig::new(&overrides).map_err(|invalid| invalid.to_string())?;
+            assert_eq!(config.retention_groups, ["billing", "audit"]);
+            Ok::<_, String>((config.retention_groups_max_ms, config.retention_groups_max_bytes))
+        };
+        assert_eq!(held(&[]), Ok((2 * 604_800_000, -1)));
+        assert_eq!(held(&[("retention.ms", "-1"), ("retention.bytes", "5")]), Ok((-1, 10)));
+        assert_eq!(held(&[("retention.ms", "9223372036854775807")]), Ok((i64::MAX, -1)));
+        let said = [(RETENTION_GROUPS_MAX_MS, "-1"), (RETENTION_GROUPS_MAX_BYTES, "7")];
+        assert_eq!(held(&said), Ok((-1, 7)));
+        let refused = held(&[("retention.ms", "11"), (RETENTION_GROUPS_MAX_MS, "10")]);
+        assert_eq!(
+            refused.unwrap_err(),
+            "retention.consumer.groups.max.ms (10) is below retention.ms (11): nothing would ever \
+             be held; give it a value above, -2 for twice retention.ms, or -1 for no limit"
+        );
+        assert!(held(&[("retention.bytes", "11"), (RETENTION_GROUPS_MAX_BYTES, "10")]).is_err());
+        assert!(held(&[(RETENTION_GROUPS_MAX_BYTES, "-3")]).is_err());
+        let of = |groups: String| TopicConfig::new(&[(RETENTION_GROUPS.to_owned(), groups)].into());
+        let many = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        assert!(of(many(32)).is_ok() && of(many(33)).is_err() && of("a,,b".to_owned()).is_err());
+        // Without groups the bounds are only kept.
+        assert!(TopicConfig::new(&[(RETENTION_GROUPS_MAX_MS.into(), "0".into())].into()).is_ok());
     }
 }

@@ -40,4 +40,5 @@ pub use log::{Log, Progress};
 pub use open::{OpenMode, RecoveryReport, Truncated};
 pub use producers::Producers;
 pub use read::{Extract, Found, OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
+pub use retention::{Bound, Expired, Hold};
 pub use validate::{Inspected, ValidateConfig, Validated, inspect, validate};

@@ -46,6 +46,8 @@ pub struct Log {
     pub(crate) indexing: Vec<(Token, i64, DiskIndex)>,
     pub(crate) trash: Vec<Trash>,
     pub(crate) marks: Marks,
+    /// The last segment removed from the front: its new name may not be durable.
+    pub(crate) discarded: Option<Token>,
     closing: Closing,
 }
 
@@ -110,6 +112,7 @@ impl Log {
             indexing: Vec::new(),
             trash: Vec::new(),
             marks: Marks::default(),
+            discarded: None,
             closing: Closing::No,
         }
     }

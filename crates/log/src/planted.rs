@@ -51,6 +51,8 @@ pub enum Bug {
     NameReusedEarly,
     /// A coordinator's answers leave when its records are appended.
     LoseOffsetCommit,
+    /// Records are kept until the first of the groups that should read them has, not the last.
+    RetentionIgnoresSlowest,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -100,6 +102,7 @@ impl Bug {
         Self::SnapshotForgetsTopic,
         Self::NameReusedEarly,
         Self::LoseOffsetCommit,
+        Self::RetentionIgnoresSlowest,
     ];
 
     /// Those that the simulation of a raft quorum finds.

@@ -4,6 +4,9 @@
 //! - I1: nothing at or above the high watermark is removed from the front.
 //! - I2: when a file is cut, all that lay above it is gone durably, so that no crash can bring
 //!   back a later segment or a producer snapshot of a history that was given up.
+//! - I3: a [`Hold`] only ever keeps more than retention alone would.
+//! - I4: a segment is removed from the front when those before it are gone durably: a crash that
+//!   kept an older one only would leave a hole, which recovery must take for damage.
 
 use std::path::PathBuf;
 
@@ -30,6 +33,48 @@ impl Trash {
     }
 }
 
+/// Keeps what retention would give up, because somebody has not read it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Everybody has read what is below.
+    pub read_to: i64,
+    /// Records older than this are held no more; -1 is without limit. As `retention.ms`, by the
+    /// largest timestamp of a segment.
+    pub max_ms: i64,
+    /// The oldest segment is held no more where what follows it is that large; -1 is without limit.
+    /// As `retention.bytes`.
+    pub max_bytes: i64,
+}
+
+impl Hold {
+    /// Everything that retention would give up.
+    pub const EVERYTHING: Self = Self { read_to: i64::MIN, max_ms: -1, max_bytes: -1 };
+    /// Nothing.
+    const NOTHING: Self = Self { read_to: i64::MAX, max_ms: -1, max_bytes: -1 };
+}
+
+/// Why records were given up although a [`Hold`] asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// [`Hold::max_ms`].
+    Time,
+    /// [`Hold::max_bytes`].
+    Size,
+}
+
+/// What retention did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Base offsets of the segments removed.
+    pub removed: Vec<i64>,
+    /// Bytes that retention would have removed, too, but for the hold.
+    pub held_bytes: u64,
+    /// Where those end, exclusive.
+    pub held_end: i64,
+    /// The bound that made some go which were to be held.
+    pub over: Option<Bound>,
+}
+
 impl Log {
     /// Moves the log start offset to `new_start` (DeleteRecords, or a leader's start); whole
     /// segments below it go with the next [`Self::expire`]. False if it was there already.
@@ -52,25 +97,33 @@ impl Log {
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
     ) -> Vec<i64> {
+        self.expire_but(&Hold::NOTHING, now_ms, high_watermark, ids, out).removed
+    }
+
+    /// As [`Self::expire`], but for what is held. What lies below the log start goes all the same:
+    /// nobody can read it any more.
+    pub fn expire_but(
+        &mut self,
+        hold: &Hold,
+        now_ms: i64,
+        high_watermark: i64,
+        ids: &mut FileIds,
+        out: &mut Vec<Submission>,
+    ) -> Expired {
         if self.accepts_appends().is_err() {
-            return Vec::new();
+            return Expired::default();
         }
-        let mut removed = Vec::new();
-        let mut size = self.size();
-        while let Some(first) = self.segments.first() {
-            if !self.is_expired(first, size, now_ms, high_watermark) {
-                break;
-            }
-            if self.segments.len() == 1 {
-                // The last segment goes only after another took its place.
-                self.roll(self.end, now_ms, ids, out);
-            }
-            let first = self.segments.remove(0);
-            size -= first.size;
-            removed.push(first.base);
-            self.discard(first, now_ms, out);
+        let (count, mut expired) = self.given_up(hold, now_ms, high_watermark);
+        if count > 0 && count == self.segments.len() {
+            // The last segment goes only after another took its place.
+            self.roll(self.end, now_ms, ids, out);
         }
-        if let Some(first) = self.segments.first().filter(|_| !removed.is_empty()) {
+        let removed: Vec<Segment> = self.segments.drain(..count).collect();
+        for segment in removed {
+            expired.removed.push(segment.base);
+            self.discard(segment, now_ms, out);
+        }
+        if let Some(first) = self.segments.first().filter(|_| count > 0) {
             let base = first.base;
             self.delete_records(base);
             let below = |offset: &&i64| **offset < base;
@@ -81,33 +134,58 @@ impl Log {
                 self.commit.other(Op::RemoveFile { path }, out);
             }
         }
-        removed
+        expired
     }
 
-    fn is_expired(&self, first: &Segment, size: u64, now_ms: i64, high_watermark: i64) -> bool {
-        let end = self.segments.get(1).map_or(self.end, |next| next.base);
-        // I1; and an empty active segment has nothing to give.
-        if end > high_watermark || end > self.flushed() || first.size == 0 {
-            return false;
+    /// How many of the first segments go, and what of those behind them is held.
+    fn given_up(&self, hold: &Hold, now_ms: i64, high_watermark: i64) -> (usize, Expired) {
+        let (mut count, mut expired) = (0, Expired::default());
+        // What the log takes once all before are gone, held ones included: they do not push out
+        // what follows them.
+        let mut size = self.size();
+        for (index, segment) in self.segments.iter().enumerate() {
+            let next = self.segments.get(index + 1).map(|next| next.base);
+            let end = next.unwrap_or(self.end);
+            // I1; and an empty active segment has nothing to give.
+            if end > high_watermark || end > self.flushed() || segment.size == 0 {
+                break;
+            }
+            let is_rolled = next.is_some();
+            let rest = is_rolled.then(|| size.saturating_sub(segment.size));
+            let is_below_start = is_rolled && end <= self.start;
+            let config = &self.config;
+            let limits = (config.retention_ms, config.retention_bytes);
+            let is_due = config.delete && over(segment, rest, limits, now_ms).is_some();
+            if !is_due && !is_below_start {
+                break;
+            }
+            size = size.saturating_sub(segment.size);
+            if expired.held_bytes == 0 {
+                let bound = over(segment, rest, (hold.max_ms, hold.max_bytes), now_ms);
+                let is_read = is_below_start || end <= hold.read_to;
+                if is_read || bound.is_some() {
+                    count += 1;
+                    expired.over = expired.over.or(bound.filter(|_| !is_read));
+                    continue;
+                }
+            }
+            expired.held_bytes += segment.size;
+            expired.held_end = end;
         }
-        let rolled = self.segments.len() > 1;
-        let config = &self.config;
-        // Records without timestamps age from the segment's creation, if that was seen.
-        let written_ms =
-            if first.max_timestamp < 0 { first.created_ms } else { first.max_timestamp };
-        let old = config.retention_ms >= 0
-            && written_ms > 0
-            && now_ms.saturating_sub(written_ms) > config.retention_ms;
-        let large = config.retention_bytes >= 0
-            && rolled
-            && size.saturating_sub(first.size) >= config.retention_bytes as u64;
-        (config.delete && (old || large)) || (rolled && end <= self.start)
+        (count, expired)
     }
 
     fn discard(&mut self, segment: Segment, now_ms: i64, out: &mut Vec<Submission>) {
+        if let Some(before) = self.discarded.take() {
+            // I4. What is appended meanwhile waits for this one sync of the directory.
+            self.commit.fence(vec![before]);
+            let synced = self.commit.other(Op::SyncDir { path: self.dir.to_path_buf() }, out);
+            self.commit.fence(vec![synced]);
+        }
         let from = segment::path(&self.dir, segment.base, "log");
         let to = segment::path(&self.dir, segment.base, "log.deleted");
-        self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
+        let renamed = self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
+        self.discarded = Some(renamed);
         for extension in ["index", "timeindex", "txnindex"] {
             let path = segment::path(&self.dir, segment.base, extension);
             self.commit.other(Op::RemoveFile { path }, out);
@@ -258,6 +336,20 @@ impl Log {
         let synced = self.commit.other(Op::SyncDir { path: self.dir.to_path_buf() }, out);
         self.commit.fence(vec![synced]);
     }
+}
+
+/// Which of two limits a segment is over, if it is: of the age of its records, or of the bytes
+/// behind it, `None` for the last one, which is never too large. A negative limit is none.
+fn over(segment: &Segment, rest: Option<u64>, limits: (i64, i64), now_ms: i64) -> Option<Bound> {
+    let (max_ms, max_bytes) = limits;
+    // Records without timestamps age from the segment's creation, if that was seen.
+    let written_ms =
+        if segment.max_timestamp < 0 { segment.created_ms } else { segment.max_timestamp };
+    if max_ms >= 0 && written_ms > 0 && now_ms.saturating_sub(written_ms) > max_ms {
+        return Some(Bound::Time);
+    }
+    let large = u64::try_from(max_bytes).is_ok_and(|max| rest.is_some_and(|rest| rest >= max));
+    large.then_some(Bound::Size)
 }
 
 fn files_of(segment: &Segment) -> Vec<FileId> {

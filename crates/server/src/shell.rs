@@ -253,6 +253,7 @@ impl Shell {
                         line.close(serial, reason);
                     }
                 }
+                Effect::Info(text) => log_line::line("INFO", &text),
                 Effect::Warn(text) => log_line::line("WARN", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),

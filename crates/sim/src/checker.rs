@@ -9,6 +9,8 @@
 //! - C9: an acknowledged commit of an offset is found, for ever: what is found is it, or one that
 //!   was asked for after it.
 //! - C10: a member is told one assignment a generation.
+//! - C11: no record that is held for a group is deleted before it has committed past it; checked by
+//!   [`crate::keeper`].
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,7 @@ use wire::Bytes;
 use crate::checker::Checker;
 use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
 use crate::gardener::Gardener;
+use crate::keeper::{DIARY, Keeper};
 use crate::lanes::{Lanes, Started};
 use crate::member::Member;
 use crate::random::Random;
@@ -40,6 +41,8 @@ pub struct Summary {
     pub committed: u64,
     /// Logs of which recovery read only what came after a mark.
     pub marked: u64,
+    /// Records deleted once every group had read them.
+    pub retired: u64,
 }
 
 /// A run that broke one.
@@ -82,6 +85,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         shown: world.checker.shown,
         committed: world.checker.committed,
         marked: world.marked,
+        retired: world.retired,
     })
 }
 
@@ -103,6 +107,7 @@ enum Actor {
     Consumer(Box<Consumer>),
     Gardener(Box<Gardener>),
     Member(Box<Member>),
+    Keeper(Box<Keeper>),
 }
 
 struct Connection {
@@ -146,6 +151,10 @@ struct World<'a> {
     producers: u32,
     /// There is a group.
     with_group: bool,
+    /// There is a topic whose records are held for groups, and retention is looked at all the time.
+    with_keeper: bool,
+    /// How far the diary's log begins.
+    retired: u64,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -176,6 +185,8 @@ impl<'a> World<'a> {
             marked: 0,
             producers: 0,
             with_group: seed % 4 == 3,
+            with_keeper: seed % 8 == 7,
+            retired: 0,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -215,6 +226,9 @@ impl<'a> World<'a> {
                 let member = Member::new(partition, &mut self.random);
                 self.join(Actor::Member(Box::new(member)));
             }
+        }
+        if self.with_keeper {
+            self.join(Actor::Keeper(Box::default()));
         }
         let work_until = self.now_us + 400_000;
         while self.now_us < work_until && self.step()? {}
@@ -268,6 +282,7 @@ impl<'a> World<'a> {
             Actor::Consumer(_) => true,
             Actor::Gardener(gardener) => gardener.is_idle(),
             Actor::Member(member) => member.is_idle(),
+            Actor::Keeper(keeper) => keeper.is_idle(),
         })
     }
 
@@ -306,6 +321,9 @@ impl<'a> World<'a> {
         for partition in self.checker.commit_partitions() {
             let auditor = Member::auditor(partition, &mut self.random);
             self.join(Actor::Member(Box::new(auditor)));
+        }
+        if self.with_keeper {
+            self.join(Actor::Keeper(Box::new(Keeper::auditor())));
         }
         let patience = self.now_us + 60_000_000;
         while !self.is_settled() {
@@ -407,6 +425,11 @@ impl<'a> World<'a> {
             ("metadata.log.max.record.bytes.between.snapshots", "900"),
             ("metadata.max.retention.bytes", "2500"),
         ];
+        if self.with_keeper {
+            let often =
+                [("log.initial.task.delay.ms", "0"), ("log.retention.check.interval.ms", "5")];
+            options.file.extend(often.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        }
         options.file.extend(small.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let (mut node, report) = startup::open(&self.disk, &options, self.now())
             .map_err(|error| format!("C8: the node does not start: {error}"))?;
@@ -503,6 +526,7 @@ impl<'a> World<'a> {
                 Actor::Consumer(consumer) => consumer.disconnected(),
                 Actor::Gardener(gardener) => gardener.disconnected(),
                 Actor::Member(member) => member.disconnected(),
+                Actor::Keeper(keeper) => keeper.disconnected(),
             }
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
@@ -514,14 +538,22 @@ impl<'a> World<'a> {
 
     fn wake(&mut self, index: usize) -> Result<(), String> {
         self.note(|| format!("client {index} wakes"), 2 << 32 | index as u64);
+        let wall_ms = self.now().wall_ms;
         let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
         let random = &mut self.random;
         let (frame, pause_us) = match &mut connection.actor {
             Actor::Admin { created: true } => return Ok(()),
-            Actor::Admin { .. } => (Some(create_topic(self.with_group, random)?), 50_000),
+            Actor::Admin { .. } => {
+                let topics = create_topics(self.with_group, self.with_keeper, random)?;
+                (Some(topics), 50_000)
+            }
             Actor::Member(member) => {
                 let frame = member.next(self.winding_up, &mut self.checker, random)?;
                 (frame, 500 + random.below(8_000))
+            }
+            Actor::Keeper(keeper) => {
+                let frame = keeper.next(self.winding_up, wall_ms, random)?;
+                (frame, 500 + random.below(4_000))
             }
             Actor::Producer(producer) => {
                 (producer.next(self.winding_up, random)?, 500 + random.below(8_000))
@@ -581,6 +613,15 @@ impl<'a> World<'a> {
         let mut must_restart = false;
         node.step(now, event, &mut effects);
         node.groups.check();
+        if let Some(diary) = node.partition(DIARY, 0) {
+            let (start, end) = (diary.log.start(), diary.log.end());
+            self.retired = self.retired.max(start as u64);
+            for connection in &self.connections {
+                if let Actor::Keeper(keeper) = &connection.actor {
+                    keeper.inspect(start, end)?;
+                }
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Disk(lane, submission) => {
@@ -598,7 +639,7 @@ impl<'a> World<'a> {
                     must_restart = true;
                 }
                 Effect::Halt(reason) => return Err(format!("C8: the node halts: {reason}")),
-                Effect::LogLevel(..) => {}
+                Effect::LogLevel(..) | Effect::Info(_) => {}
                 Effect::Warn(text) => return Err(format!("C8: the node warns: {text}")),
             }
         }
@@ -649,6 +690,8 @@ impl<'a> World<'a> {
         frame: Bytes,
     ) -> Result<Vec<crate::checker::Letter>, String> {
         self.note(|| format!("answer to client {index}"), 5 << 32 | frame.len() as u64);
+        let diary = self.node.as_ref().and_then(|node| node.partition(DIARY, 0));
+        let start = diary.map_or(0, |diary| diary.log.start());
         let Some(connection) = self.connections.get_mut(index) else { return Ok(Vec::new()) };
         let mut shown = Vec::new();
         match &mut connection.actor {
@@ -664,6 +707,7 @@ impl<'a> World<'a> {
             Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
             Actor::Gardener(gardener) => gardener.answered(frame)?,
             Actor::Member(member) => member.answered(frame, &mut self.checker)?,
+            Actor::Keeper(keeper) => keeper.answered(frame, start)?,
             Actor::Consumer(consumer) => {
                 shown = consumer.answered(frame, &mut self.checker)?;
                 let at = self.now_us + self.random.below(1_000);
@@ -675,7 +719,11 @@ impl<'a> World<'a> {
 }
 
 /// A group's topic is made with it, with fewer partitions than the node would give it.
-fn create_topic(with_group: bool, random: &mut Random) -> Result<Bytes, String> {
+fn create_topics(
+    with_group: bool,
+    with_keeper: bool,
+    random: &mut Random,
+) -> Result<Bytes, String> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.into(),
         value: Some(value.into()),
@@ -697,6 +745,9 @@ fn create_topic(with_group: bool, random: &mut Random) -> Result<Bytes, String> 
     let mut topics = vec![topic(TOPIC, PARTITIONS, configs)];
     if with_group {
         topics.push(topic("__consumer_offsets", 2, vec![config("cleanup.policy", "compact")]));
+    }
+    if with_keeper {
+        topics.push(Keeper::topic(random));
     }
     let message = CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
     request(&message, 5, 1)

@@ -5,6 +5,7 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
     let mut committed = 0;
     let mut marked = 0;
+    let (mut committed, mut retired) = (0, 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
@@ -15,6 +16,7 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
         acknowledged += first.acknowledged;
         committed += first.committed;
         marked += first.marked;
+        retired += first.retired;
     }
     // A simulator that does nothing finds nothing.
     assert!(crashes > 400, "{crashes} power cuts");
@@ -23,4 +25,5 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     assert!(acknowledged > 100_000, "{acknowledged} records acknowledged");
     assert!(committed > 2_000, "{committed} commits acknowledged");
     assert!(marked > 100, "{marked} logs recovered by their marks");
+    assert!(retired > 500, "{retired} records deleted after all groups had read them");
 }

@@ -553,6 +553,8 @@ fn configs(parsed: &Parsed) -> Result<Vec<(String, String)>, String> {
     let mut local = configs.clone();
     // Whether the cluster has tiered storage is not for this side to say.
     local.remove("remote.storage.enable");
+    // Nor is what it retains of itself, which the bounds of holding must not be below.
+    local.remove(config::topic::RETENTION_GROUPS);
     config::topic::validate(&local, &config::Layers::default())
         .map_err(|invalid| invalid.to_string())?;
     Ok(configs.into_iter().collect())

@@ -92,7 +92,10 @@ fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Found {
     let name = wanted.resource_name.as_str();
     let refuse = |text: String| Err((ErrorCode::INVALID_REQUEST, text));
     match wanted.resource_type {
-        resource::TOPIC => describe_topic(node, name),
+        resource::TOPIC => {
+            let keys = wanted.configuration_keys.as_deref().unwrap_or_default();
+            describe_topic(node, name, keys)
+        }
         resource::BROKER if name.is_empty() => Ok(brokers(broker::describe_cluster(&node.layers))),
         resource::BROKER => match name.parse::<i32>() {
             Ok(id) if id == node.config.node_id => Ok(brokers(broker::describe_all(&node.layers))),
@@ -121,16 +124,21 @@ fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Found {
     }
 }
 
-fn describe_topic(node: &Node, name: &str) -> Found {
+fn describe_topic(node: &Node, name: &str, keys: &[String]) -> Found {
     check_name(name).map_err(|(code, text)| (code, text.unwrap_or_default()))?;
     if node.image.topic(name).is_none() {
         return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()));
     }
     let overrides = node.image.topic_overrides(name);
-    let shown = |row: &&topic::Row| !row.internal || overrides.contains_key(row.name);
+    let shown = |row: &&topic::Row| {
+        let asked = || row.doc.is_some() && keys.iter().any(|key| key == row.name);
+        topic::is_shown(row, &overrides) || asked()
+    };
     let describe = |row: &topic::Row| {
         let (value, source, entries) = topic::describe(row, &overrides, &node.layers);
-        found(row.name, Some(value), source, row.kind.wire_type(), entries)
+        let mut found = found(row.name, Some(value), source, row.kind.wire_type(), entries);
+        found.documentation = row.doc.map(str::to_owned);
+        found
     };
     // Tools put them into a hash map of Java's, where ties come in the order they arrive. Backwards
     // these ties are, but for two, as from Apache Kafka, whose order is a hash map's, too.

@@ -417,6 +417,7 @@ fn drive_node(
             Effect::Load(..)
             | Effect::Reply(_)
             | Effect::Close(..)
+            | Effect::Info(_)
             | Effect::Warn(_)
             | Effect::LogLevel(..) => {}
         }

@@ -17,7 +17,7 @@ use wire::{Bytes, ErrorCode, Uuid, Writer};
 
 impl Rig {
     /// With `__consumer_offsets` there.
-    fn with_coordinator() -> Self {
+    pub fn with_coordinator() -> Self {
         let mut rig = Self::new();
         let request = FindCoordinatorRequest { key: "g".into(), ..Default::default() };
         let first: FindCoordinatorResponse = rig.ask(0, &request);

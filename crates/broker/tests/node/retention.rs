@@ -6,15 +6,16 @@ use broker::Event;
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use messages::produce_request::{PartitionProduceData, TopicProduceData};
+use messages::produce_response::PartitionProduceResponse;
 use messages::*;
 use ottla_log::disk::Disk as _;
 use wire::record::{BatchBuilder, BatchOptions};
 
-const MINUTE_MS: i64 = 60_000;
+pub const MINUTE_MS: i64 = 60_000;
 /// Above a third of the smallest segment that a topic may have, so that each takes two.
-const VALUE_BYTES: usize = 400 << 10;
+pub const VALUE_BYTES: usize = 400 << 10;
 
-fn create(rig: &mut Rig, configs: &[(&str, &str)]) {
+pub fn create(rig: &mut Rig, configs: &[(&str, &str)]) {
     let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
         name: (*name).into(),
         value: Some((*value).into()),
@@ -33,11 +34,22 @@ fn create(rig: &mut Rig, configs: &[(&str, &str)]) {
 }
 
 /// One large record with the rig's time.
-fn produce(rig: &mut Rig) {
+pub fn produce(rig: &mut Rig) {
+    produce_to(rig, 0);
+}
+
+/// One in that partition.
+pub fn produce_to(rig: &mut Rig, index: i32) {
+    let timestamp = rig.now.wall_ms;
+    assert_eq!(produce_at(rig, index, timestamp).error_code, 0);
+}
+
+/// One with that time.
+fn produce_at(rig: &mut Rig, index: i32, timestamp: i64) -> PartitionProduceResponse {
     let mut batch = BatchBuilder::new(BatchOptions::default());
-    batch.push(rig.now.wall_ms, None, Some(&vec![7; VALUE_BYTES]), &[]);
+    batch.push(timestamp, None, Some(&vec![7; VALUE_BYTES]), &[]);
     let data = PartitionProduceData {
-        index: 0,
+        index,
         records: Some(batch.build().expect("a batch")),
         ..Default::default()
     };
@@ -50,13 +62,18 @@ fn produce(rig: &mut Rig) {
         ..Default::default()
     };
     let answer: ProduceResponse = rig.ask(9, &request);
-    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    answer.responses[0].partition_responses[0].clone()
 }
 
 /// The first offset and the one after the last.
-fn bounds(rig: &mut Rig) -> (i64, i64) {
+pub fn bounds(rig: &mut Rig) -> (i64, i64) {
+    bounds_of(rig, 0)
+}
+
+/// Those of that partition.
+pub fn bounds_of(rig: &mut Rig, partition_index: i32) -> (i64, i64) {
     let mut offset = |timestamp: i64| {
-        let partition = ListOffsetsPartition { timestamp, ..Default::default() };
+        let partition = ListOffsetsPartition { partition_index, timestamp, ..Default::default() };
         let topic = ListOffsetsTopic {
             name: "old".into(),
             partitions: vec![partition],
@@ -71,7 +88,7 @@ fn bounds(rig: &mut Rig) -> (i64, i64) {
 }
 
 /// Lets minutes pass, with the node ticked when it wants to be.
-fn pass(rig: &mut Rig, minutes: i64) {
+pub fn pass(rig: &mut Rig, minutes: i64) {
     let end = rig.now.steady_ms + minutes * MINUTE_MS;
     while rig.now.steady_ms < end {
         let next = rig.node.next_deadline_ms().clamp(rig.now.steady_ms + 1, end);
@@ -156,4 +173,58 @@ fn a_changed_retention_holds_for_what_is_there() {
     assert_eq!(answer.responses[0].error_code, 0);
     pass(&mut rig, 10);
     assert_eq!(bounds(&mut rig), (4, 4));
+}
+
+#[test]
+fn records_outside_of_the_topics_time_are_refused() {
+    let mut rig = Rig::new();
+    create(
+        &mut rig,
+        &[("message.timestamp.before.max.ms", "1000"), ("message.timestamp.after.max.ms", "500")],
+    );
+    let now = rig.now.wall_ms;
+    for (timestamp, code) in [(now - 1000, 0), (now - 1001, 32), (now + 500, 0), (now + 501, 32)] {
+        let answer = produce_at(&mut rig, 0, timestamp);
+        assert_eq!(answer.error_code, code, "{}", timestamp - now);
+        assert_eq!(answer.error_message.is_some(), code != 0);
+    }
+    assert_eq!(bounds(&mut rig), (0, 2));
+}
+
+#[test]
+fn with_the_nodes_time_a_producers_does_not_matter() {
+    let mut rig = Rig::new();
+    create(
+        &mut rig,
+        &[
+            ("message.timestamp.type", "LogAppendTime"),
+            ("message.timestamp.before.max.ms", "1000"),
+            ("retention.ms", "3600000"),
+        ],
+    );
+    let now = rig.now.wall_ms;
+    let answer = produce_at(&mut rig, 0, 7);
+    assert_eq!((answer.error_code, answer.log_append_time_ms), (0, now));
+    pass(&mut rig, 50);
+    assert_eq!(bounds(&mut rig), (0, 1));
+    pass(&mut rig, 20);
+    assert_eq!(bounds(&mut rig), (1, 1));
+}
+
+#[test]
+fn a_clock_that_is_set_back_deletes_nothing_and_one_set_forward_does() {
+    let mut rig = Rig::new();
+    create(&mut rig, &[("retention.ms", "3600000"), ("message.timestamp.after.max.ms", "7200000")]);
+    let now = rig.now.wall_ms;
+    // From the future: it stays until that has passed.
+    assert_eq!(produce_at(&mut rig, 0, now + 7_200_000).error_code, 0);
+    rig.now.wall_ms -= 24 * 60 * MINUTE_MS;
+    pass(&mut rig, 10);
+    assert_eq!(bounds(&mut rig), (0, 1));
+    rig.now.wall_ms = now + 2 * 60 * MINUTE_MS;
+    pass(&mut rig, 50);
+    assert_eq!(bounds(&mut rig), (0, 1));
+    rig.now.wall_ms += 60 * MINUTE_MS;
+    pass(&mut rig, 10);
+    assert_eq!(bounds(&mut rig), (1, 1));
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Listener, ListenerId, Node, Now};
+use broker::{ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now};
 use messages::create_topics_request::CreatableTopic;
 use messages::header::{request_header_version, response_header_version};
 use messages::*;
@@ -20,6 +20,11 @@ pub struct Rig {
     pub now: Now,
     /// Loads wait until they are asked for.
     pub loads: VecDeque<Event>,
+    /// What the operator was told of records kept for groups.
+    pub said: Vec<String>,
+    /// A lane whose operations do not end, and those that would have.
+    pub stuck: Option<Lane>,
+    pub late: Vec<Event>,
 }
 
 fn open(disk: &MemDisk) -> Node {
@@ -35,7 +40,16 @@ impl Rig {
         let disk = MemDisk::new();
         let node = open(&disk);
         let now = Now { wall_ms: 1_800_000_000_000, steady_ms: 0 };
-        let mut rig = Self { disk, node, serial: 0, now, loads: VecDeque::new() };
+        let mut rig = Self {
+            disk,
+            node,
+            serial: 0,
+            now,
+            loads: VecDeque::new(),
+            said: Vec::new(),
+            stuck: None,
+            late: Vec::new(),
+        };
         rig.step(Event::Connected(ConnId(1), "/10.0.0.9".into()));
         let topic = CreatableTopic {
             name: "t".into(),
@@ -67,7 +81,12 @@ impl Rig {
                     Effect::Disk(lane, submission) => {
                         let result = self.disk.execute(&submission.op);
                         let completion = Completion { token: submission.token, result };
-                        events.push_back(Event::Completed(lane, completion));
+                        let event = Event::Completed(lane, completion);
+                        if self.stuck == Some(lane) {
+                            self.late.push(event);
+                        } else {
+                            events.push_back(event);
+                        }
                     }
                     Effect::Load(lane, load, plan) => {
                         let read = plan.execute(&self.disk, true).map_err(|e| e.to_string());
@@ -80,6 +99,10 @@ impl Rig {
                         let frame =
                             outline.map(|outline| outline.read(&self.disk).expect("a file"));
                         frames.extend(frame.map(|frame| frame.to_bytes()));
+                    }
+                    Effect::Info(text) => self.said.push(text),
+                    Effect::Warn(text) if text.contains("retention.consumer.groups") => {
+                        self.said.push(format!("WARN {text}"));
                     }
                     other => panic!("{other:?}"),
                 }
@@ -95,7 +118,29 @@ impl Rig {
         }
     }
 
+    /// Lets the stuck operations end.
+    pub fn unstick(&mut self) {
+        self.stuck = None;
+        for event in std::mem::take(&mut self.late) {
+            self.step(event);
+        }
+    }
+
     pub fn ask<Q: Message, A: Message>(&mut self, version: i16, request: &Q) -> A {
+        let mut frames = self.send(version, request);
+        assert_eq!(frames.len(), 1, "{} v{version}", Q::NAME);
+        let api = ApiKey::from_i16(Q::KEY).expect("an API");
+        let mut reader = Reader::new(frames.remove(0));
+        reader.i32().expect("a size");
+        let header_version = response_header_version(api, version);
+        ResponseHeader::decode(&mut reader, header_version).expect("a header");
+        let answer = A::decode(&mut reader, version).expect("an answer");
+        reader.finish().expect("nothing behind it");
+        answer
+    }
+
+    /// Sends a request; gives what is answered at once.
+    pub fn send<Q: Message>(&mut self, version: i16, request: &Q) -> Vec<Bytes> {
         let api = ApiKey::from_i16(Q::KEY).expect("an API");
         let mut writer = Writer::new();
         let header = RequestHeader {
@@ -111,14 +156,6 @@ impl Rig {
         let event = broker::connection::read(ConnId(1), ListenerId(0), self.serial, frame)
             .expect("readable");
         self.serial += 1;
-        let mut frames = self.step(event);
-        assert_eq!(frames.len(), 1, "{} v{version}", Q::NAME);
-        let mut reader = Reader::new(frames.remove(0));
-        reader.i32().expect("a size");
-        let header_version = response_header_version(api, version);
-        ResponseHeader::decode(&mut reader, header_version).expect("a header");
-        let answer = A::decode(&mut reader, version).expect("an answer");
-        reader.finish().expect("nothing behind it");
-        answer
+        self.step(event)
     }
 }

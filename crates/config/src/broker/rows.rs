@@ -466,9 +466,8 @@ pub const ROWS: &[Row] = table! {
         "Bytes of records between two entries of an index.";
     "log.index.size.max.bytes": Int(4, MAX_INT), Some("10485760"), Cluster, Honoured,
         "Largest index of a segment; a full index rolls the segment.";
-    "log.initial.task.delay.ms": Long(0, MAX), Some("30000"), ReadOnly internal,
-        NoEffect("background work starts at once"),
-        "Wait after the start before log housekeeping begins.";
+    "log.initial.task.delay.ms": Long(0, MAX), Some("30000"), ReadOnly internal, Honoured,
+        "Wait after the start before data that may be deleted is looked for.";
     "log.local.retention.bytes": Long(-2, MAX), Some("-2"), Cluster,
         NoEffect("there is no tiered storage"),
         "Bytes kept on local disk when a log is tiered; -2 takes the full limit.";

@@ -1,7 +1,9 @@
 //! What a log does at its edges, one behaviour each.
 
 use ottla_log::disk::mem::MemDisk;
-use ottla_log::{Disk, FileIds, Found, Log, LogConfig, OpenMode, StorageError};
+use ottla_log::{
+    Bound, Disk, Expired, FileIds, Found, Hold, Log, LogConfig, OpenMode, StorageError,
+};
 use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::files::RecoveryMark;
 use wire::record::{BatchBuilder, BatchOptions, ControlKind, EndTxnMarker, ProducerStamp};
@@ -598,4 +600,154 @@ fn marks_know_of_aborted_transactions() {
     let report = rig.reopen(OpenMode { mark: Some(mark), ..KILLED }, None).unwrap();
     assert_eq!(rig.log.aborted_transactions(0, 100), aborted);
     assert!(report.recovered_bytes < rig.log.size() / 2);
+}
+
+#[test]
+fn what_is_held_stays_until_it_is_read_or_a_bound_is_passed() {
+    let mut rig = filled(20);
+    let bases = rig.log.segment_bases();
+    rig.log.set_config(LogConfig { retention_ms: 100, ..small() });
+    let hold = |read_to, max_ms, max_bytes| Hold { read_to, max_ms, max_bytes };
+    let Rig { log, ids, out, .. } = &mut rig;
+    let before = log.size();
+    let held = log.expire_but(&Hold::EVERYTHING, 9_000, 40, ids, out);
+    let wanted = Expired { held_bytes: before, held_end: 40, ..Expired::default() };
+    assert_eq!((held, log.size()), (wanted, before));
+    // Below the high watermark only, and nothing that is young.
+    let held = log.expire_but(&Hold::EVERYTHING, 9_000, bases[1], ids, out);
+    assert_eq!(held.held_end, bases[1]);
+    assert_eq!(log.expire_but(&Hold::EVERYTHING, 1_050, 40, ids, out), Expired::default());
+    // To the last offset of a segment is not past it.
+    let held = log.expire_but(&hold(bases[1] - 1, -1, -1), 9_000, 40, ids, out);
+    assert_eq!((held.removed.len(), held.held_bytes), (0, before));
+    let held = log.expire_but(&hold(bases[1], -1, -1), 9_000, 40, ids, out);
+    assert_eq!((held.removed, held.over), (vec![bases[0]], None));
+    assert_eq!((log.start(), held.held_bytes), (bases[1], log.size()));
+    // The bounds are measured as retention is, and a segment that was read goes past none.
+    let held = log.expire_but(&hold(bases[2], 8_100, -1), 9_000, 40, ids, out);
+    assert_eq!((held.removed, held.over), (vec![bases[1]], None));
+    let held = log.expire_but(&hold(0, 1_000, -1), 1_500, 40, ids, out);
+    assert_eq!((held.removed.len(), held.over), (0, None), "not that old");
+    let size = log.size();
+    let first = log.expire_but(&hold(0, -1, size as i64 - 999), 9_000, 40, ids, out);
+    assert_eq!((first.removed.len(), first.over), (1, Some(Bound::Size)));
+    let last = log.expire_but(&hold(0, 7_000, -1), 9_000, 40, ids, out);
+    assert_eq!((last.over, last.held_bytes), (Some(Bound::Time), 0));
+    assert_eq!((log.start(), log.end()), (40, 40), "by time the last one goes, too");
+}
+
+#[test]
+fn a_hold_keeps_no_record_that_nobody_can_read_any_more() {
+    let mut rig = filled(20);
+    let bases = rig.log.segment_bases();
+    rig.log.delete_records(bases[2] + 1);
+    let Rig { log, ids, out, .. } = &mut rig;
+    // Whatever the policy: this is how DeleteRecords frees the disk.
+    log.set_config(LogConfig { retention_ms: 100, delete: false, ..small() });
+    let left = log.expire_but(&Hold::EVERYTHING, 9_000, 40, ids, out);
+    assert_eq!((left.removed.as_slice(), left.held_bytes, left.over), (&bases[..2], 0, None));
+    log.set_config(LogConfig { retention_ms: 100, ..small() });
+    let held = log.expire_but(&Hold::EVERYTHING, 9_000, 40, ids, out);
+    assert_eq!((held.removed.len(), held.held_bytes), (0, log.size()));
+}
+
+#[test]
+fn by_size_only_what_is_above_it_is_held() {
+    let (mut rig, mut twin) = (filled(20), filled(20));
+    let half =
+        LogConfig { retention_ms: -1, retention_bytes: rig.log.size() as i64 / 2, ..small() };
+    twin.log.set_config(half.clone());
+    let Rig { log, ids, out, .. } = &mut twin;
+    let removed = log.expire(9_000, 40, ids, out);
+    assert!(removed.len() > 1 && log.segment_bases().len() > 1);
+    rig.log.set_config(half);
+    let Rig { log, ids, out, .. } = &mut rig;
+    let held = log.expire_but(&Hold::EVERYTHING, 9_000, 40, ids, out);
+    assert_eq!((held.removed.len(), held.held_end), (0, twin.log.start()));
+}
+
+/// Where segments begin when a record is appended at each of these timestamps.
+fn rolled(config: LogConfig, timestamps: &[i64]) -> Vec<i64> {
+    let mut rig = Rig::new(config);
+    for timestamp in timestamps {
+        rig.append_values(*timestamp, &["x"]);
+        rig.settle();
+    }
+    rig.log.segment_bases()
+}
+
+#[test]
+fn a_segment_rolls_when_its_records_span_more_than_segment_ms() {
+    let config = LogConfig { segment_ms: 100, ..LogConfig::default() };
+    assert_eq!(rolled(config.clone(), &[1_000, 1_100]), [0]);
+    assert_eq!(rolled(config.clone(), &[1_000, 1_101, 1_201, 1_202]), [0, 1, 3]);
+    // The first record counts, not the largest timestamp; one from before rolls nothing.
+    assert_eq!(rolled(config.clone(), &[1_000, 900, 1_050, 1_101]), [0, 3]);
+    let jitter = LogConfig { segment_jitter_ms: 40, ..config.clone() };
+    assert_eq!(rolled(jitter, &[1_000, 1_060, 1_061]), [0, 2]);
+    // Records without a time age from when their segment was made.
+    let mut rig = Rig::new(config);
+    for now_ms in [5_000, 5_100, 5_101] {
+        let sent = checked(batch(-1, &[b"x"[..].into()], None));
+        rig.log.append_as_leader(now_ms, sent, 0, &mut rig.ids, &mut rig.out).unwrap();
+    }
+    assert_eq!(rig.log.segment_bases(), [0, 2]);
+}
+
+#[test]
+fn a_segment_rolls_when_one_of_its_indexes_is_full() {
+    let full = |segment_index_bytes| LogConfig {
+        segment_index_bytes,
+        index_interval_bytes: 0,
+        ..LogConfig::default()
+    };
+    // Three places of 8 bytes for offsets; no time is news but the first.
+    assert_eq!(rolled(full(24), &[7; 9]), [0, 4, 8]);
+    // Two places of 12 bytes for times.
+    assert_eq!(rolled(full(24), &[1, 2, 3, 4, 5, 6, 7]), [0, 3, 6]);
+    assert_eq!(rolled(full(1_000), &[7; 9]), [0]);
+}
+
+#[test]
+fn records_from_the_future_stay_until_their_time_has_passed() {
+    let mut rig = Rig::new(LogConfig { retention_ms: 100, segment_ms: 1, ..LogConfig::default() });
+    for timestamp in [1_000, 50_000, 1_010] {
+        rig.append_values(timestamp, &["x"]);
+        rig.settle();
+    }
+    let bases = rig.log.segment_bases();
+    assert_eq!(bases, [0, 1], "an older record does not roll");
+    let Rig { log, ids, out, .. } = &mut rig;
+    // A clock that was set back deletes nothing, whatever it shows.
+    assert!(log.expire(0, 3, ids, out).is_empty());
+    assert!(log.expire(i64::MIN, 3, ids, out).is_empty());
+    assert_eq!(log.expire(1_101, 3, ids, out), [0]);
+    assert!(log.expire(50_100, 3, ids, out).is_empty());
+    // What came after them goes with them, not before.
+    assert_eq!(log.expire(50_101, 3, ids, out), [1]);
+    assert_eq!(log.start(), 3);
+}
+
+#[test]
+fn a_crash_amid_retention_leaves_no_hole() {
+    for seed in 0..100 {
+        let mut rig = filled(60);
+        rig.log.set_config(LogConfig { retention_ms: 100, ..small() });
+        let (bases, end) = (rig.log.segment_bases(), rig.log.end());
+        let mut random = Random(seed);
+        // Some at one check, the rest at the next, and the power fails anywhere.
+        for read_to in [bases[2], bases[bases.len() - 1]] {
+            let hold = Hold { read_to, ..Hold::EVERYTHING };
+            let Rig { log, ids, out, .. } = &mut rig;
+            assert!(log.expire_but(&hold, 9_000, end, ids, out).removed.len() > 1);
+            for _ in 0..random.below(40) {
+                rig.step(&mut random).transpose().unwrap();
+            }
+        }
+        rig.disk.crash(&mut |bound| random.below(bound));
+        let mode = OpenMode { clean: false, recovery_point: end, mark: None };
+        rig.reopen(mode, None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let left = rig.log.segment_bases();
+        assert!(bases.ends_with(&left) && rig.log.end() == end, "seed {seed}: {left:?}");
+    }
 }

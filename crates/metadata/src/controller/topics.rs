@@ -123,12 +123,14 @@ fn plan_topic(
     }
     config::topic::validate(&overrides, layers)
         .map_err(|invalid| (ErrorCode::INVALID_CONFIG, Some(invalid.to_string())))?;
-    budget.take(topic, defaults)?;
+    let left = budget.without(topic, defaults)?;
     let assignments = if topic.assignments.is_empty() {
         place(image, topic, defaults)?
     } else {
         manual(image, topic)?
     };
+    // What is refused costs nothing.
+    *budget = left;
     Ok(Plan { assignments, overrides })
 }
 
@@ -140,8 +142,8 @@ struct Budget {
 }
 
 impl Budget {
-    /// Pays for a topic before anything is built for it.
-    fn take(&mut self, topic: &CreatableTopic, defaults: &Defaults) -> Result<(), Refusal> {
+    /// What is left when a topic is paid for; asked before anything is built for it.
+    fn without(&self, topic: &CreatableTopic, defaults: &Defaults) -> Result<Self, Refusal> {
         let partitions = match (topic.assignments.len(), topic.num_partitions) {
             (0, -1) => defaults.partitions.max(0) as usize,
             (0, count) => count.max(0) as usize,
@@ -153,10 +155,7 @@ impl Budget {
         };
         let bytes = topic.configs.iter().map(config_bytes).sum::<usize>();
         match (self.records.checked_sub(records), self.bytes.checked_sub(bytes)) {
-            (Some(records), Some(bytes)) => {
-                *self = Self { records, bytes };
-                Ok(())
-            }
+            (Some(records), Some(bytes)) => Ok(Self { records, bytes }),
             _ => {
                 let message = "Excessively large number of partitions per request.";
                 refusal(ErrorCode::POLICY_VIOLATION, message)
@@ -274,11 +273,9 @@ fn manual(image: &Image, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Refusa
 
 impl Plan {
     fn result(&self, topic: &CreatableTopic, id: Uuid, layers: &Layers) -> CreatableTopicResult {
-        let shown =
-            |row: &&config::topic::Row| !row.internal || self.overrides.contains_key(row.name);
         let configs = config::topic::ROWS
             .iter()
-            .filter(shown)
+            .filter(|row| config::topic::is_shown(row, &self.overrides))
             .map(|row| {
                 let (value, source, _) = config::topic::describe(row, &self.overrides, layers);
                 CreatableTopicConfigs {
@@ -733,6 +730,17 @@ mod tests {
         // No text may be longer than a record can hold, either.
         assert_eq!(codes, [0, over, ErrorCode::INVALID_CONFIG.0, 0]);
         assert_eq!(records.len(), 9_001 + 4);
+    }
+
+    #[test]
+    fn a_topic_that_is_refused_leaves_room_for_those_behind_it() {
+        let mut many = topic("many");
+        (many.num_partitions, many.replication_factor) = (9_000, 2);
+        let mut large = topic("large");
+        large.num_partitions = 9_000;
+        let (_, codes) = decide(&image(), vec![many, large]);
+        let codes: Vec<i16> = codes.into_iter().map(|(_, code)| code).collect();
+        assert_eq!(codes, [ErrorCode::INVALID_REPLICATION_FACTOR.0, 0]);
     }
 
     #[test]

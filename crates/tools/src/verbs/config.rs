@@ -128,11 +128,12 @@ fn describe(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     let all = call.parsed.has("all");
     let mut tally = Tally::default();
     for key in &keys {
-        if entries.iter().any(|entry| entry.name == *key) {
+        let known = known_keys(&resource, &entries);
+        if known.contains(&key.as_str()) {
             tally.done();
             continue;
         }
-        let nearest = config::nearest(key, entries.iter().map(|entry| entry.name.as_str()));
+        let nearest = config::nearest(key, known.into_iter());
         let hint = did_you_mean(nearest);
         call.say(&format!("error: unknown key {key}{hint}"));
         tally.codes.push(NOT_FOUND);
@@ -256,10 +257,17 @@ fn change(
     Ok(tally.code())
 }
 
+/// Keys that a resource shows, and those of our own, which are shown only where they are set.
+fn known_keys<'a>(resource: &ConfigResource, entries: &'a [ConfigEntry]) -> Vec<&'a str> {
+    let rows = config::topic::ROWS.iter();
+    let own = rows.filter(|row| resource.kind == ResourceKind::Topic && row.doc.is_some());
+    entries.iter().map(|entry| entry.name.as_str()).chain(own.map(|row| row.name)).collect()
+}
+
 /// For a key that is none, the one that was meant.
 async fn nearest_key(admin: &Admin, resource: &ConfigResource, names: &[String]) -> String {
     let Ok(entries) = entries(admin, resource).await else { return String::new() };
-    let known: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    let known = known_keys(resource, &entries);
     let unknown = names.iter().map(|name| name.trim_end_matches(['+', '-']));
     let mut unknown = unknown.filter(|name| !known.contains(name));
     let nearest = unknown.find_map(|name| config::nearest(name, known.iter().copied()));

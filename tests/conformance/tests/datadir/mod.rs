@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Node, binary, free_port, have, run};
+use harness::{Node, binary, free_port, have, run, wait_until};
 
 use super::{directory, kcat_consume, kcat_produce};
 
@@ -127,4 +127,84 @@ fn apache_kafka_serves_what_ottla_formatted_and_wrote() {
         assert_eq!(sorted(ours), sorted(&again));
     }
     assert_eq!(kcat_consume(&node, "fourth", "%s\n").lines().count(), lines.len());
+}
+
+/// Waits until all records of a topic are deleted.
+fn wait_for_deletion(node: &Node, topic: &str) {
+    let emptied = || kcat_consume(node, topic, "%s\n").is_empty();
+    wait_until("records past their retention are deleted", SHORT, emptied);
+}
+
+#[test]
+fn keys_of_our_own_keep_apache_kafka_from_nothing_and_count_again_afterwards() {
+    if !have("keys of our own", &["kcat", "java", "mvn"]) {
+        return;
+    }
+    let directory = directory();
+    let port = free_port();
+    let often = "log.initial.task.delay.ms=0\nlog.retention.check.interval.ms=200\n";
+    configure(directory.path(), port, often);
+    let cluster = run(Command::new(binary()).args(["kafka-storage", "random-uuid"]), SHORT);
+    let mut format = Command::new(binary());
+    format.args(["kafka-storage", "format", "--standalone", "-t", cluster.success().trim(), "-c"]);
+    run(format.arg(directory.path().join("server.properties")), SHORT).success();
+    let mut node = Node::configured(directory.path(), port);
+    let ours = |node: &Node, words: &str| {
+        let mut command = Command::new(binary());
+        run(command.args(words.split(' ')).env("OTTLA_SERVER", node.address()), SHORT).success()
+    };
+    let own = "-c retention.consumer.groups=billing,audit -c retention.consumer.groups.max.ms=-1";
+    ours(&node, &format!("topic create held {own} -c retention.ms=-1"));
+    ours(&node, "topic create plain -c retention.ms=1");
+    let lines: Vec<String> = (0..100).map(|n| format!("key-{}:value {n}", n % 7)).collect();
+    kcat_produce(&node, "held", &lines);
+    node.stop();
+
+    let mut apache = Node::apache(directory.path(), port);
+    assert_eq!(kcat_consume(&apache, "held", "%s\n").lines().count(), lines.len());
+    kcat_produce(&apache, "held", &lines);
+    let theirs = |node: &Node, words: &str| {
+        let mut command = Command::new(harness::root().join("tests/oracle/java/run"));
+        command.args(["broker", "kafka.admin.ConfigCommand", "--bootstrap-server"]);
+        command.arg(node.address()).args(["--entity-type", "topics", "--entity-name", "held"]);
+        run(command.args(words.split(' ')), SHORT)
+    };
+    // It skips what it does not know, and lets the others be changed.
+    let shown = theirs(&apache, "--describe").success();
+    assert!(shown.contains("retention.ms=-1") && !shown.contains("groups"), "{shown}");
+    theirs(&apache, "--alter --add-config max.message.bytes=2000000").success();
+    let refused = theirs(&apache, "--alter --add-config retention.consumer.groups=mail");
+    assert!(refused.stderr.contains("Unknown topic config name"), "{}", refused.stderr);
+    apache.stop();
+
+    node.launch();
+    let shown = ours(&node, "config describe topic held -o jsonl");
+    for words in ["\"billing,audit\"", "\"retention.consumer.groups.max.ms\"", "\"2000000\""] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    // And it is honoured.
+    ours(&node, "config set topic held retention.ms=1");
+    kcat_produce(&node, "plain", &lines);
+    wait_for_deletion(&node, "plain");
+    assert_eq!(kcat_consume(&node, "held", "%s\n").lines().count(), 2 * lines.len());
+    for group in ["billing", "audit"] {
+        let mut reset = Command::new(binary());
+        reset.args(["kafka-consumer-groups", "--bootstrap-server", &node.address(), "--group"]);
+        reset.args([group, "--reset-offsets", "--to-latest", "--topic", "held", "--execute"]);
+        run(&mut reset, SHORT).success();
+    }
+    wait_for_deletion(&node, "held");
+    node.stop();
+
+    // Its snapshots lack what it skipped: the one thing that an operator has to know.
+    let small = "metadata.log.max.record.bytes.between.snapshots=1000\n";
+    configure(directory.path(), port, small);
+    let mut apache = Node::apache(directory.path(), port);
+    for topic in ["a", "b", "c", "d", "e", "f"] {
+        kcat_produce(&apache, topic, &lines);
+    }
+    apache.stop();
+    node.launch();
+    let shown = ours(&node, "config describe topic held -o jsonl");
+    assert!(shown.contains("\"2000000\"") && !shown.contains("groups"), "{shown}");
 }

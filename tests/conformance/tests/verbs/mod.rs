@@ -94,6 +94,34 @@ fn topics_are_made_changed_and_deleted() {
 }
 
 #[test]
+fn keys_of_our_own_are_set_shown_and_checked() {
+    if Node::is_peer() {
+        return;
+    }
+    let directory = directory();
+    let node = Node::start(directory.path());
+    ottla(&node, "topic create kept -c retention.consumer.groups=billing,audit").success();
+    let keys = "retention.consumer.groups retention.consumer.groups.max.ms";
+    let shown = json_of(&node, &format!("config describe topic kept {keys}"));
+    assert_eq!(field(&shown, "/0/value"), "billing,audit");
+    assert_eq!(field(&shown, "/1/value"), "-2");
+    ottla(&node, "config set topic kept retention.consumer.groups+=mail").success();
+    let shown = json_of(&node, "topic describe kept");
+    let set = json!({"retention.consumer.groups": "billing,audit,mail"});
+    assert_eq!(field(&shown, "/0/configs"), &set);
+    let (code, error) =
+        refused(&node, "config set topic kept retention.consumer.groups.max.ms=1000");
+    let words = "is below retention.ms (604800000): nothing would ever be held";
+    assert_eq!((code, error.contains(words)), (Some(1), true), "{error}");
+    ottla(&node, "config unset topic kept retention.consumer.groups").success();
+    // Known, and not set.
+    let shown = json_of(&node, "config describe topic kept retention.consumer.groups");
+    assert_eq!(shown, json!([]));
+    let finished = ottla(&node, "config set topic kept retention.consumer.group=a");
+    assert!(finished.stderr.contains("did you mean retention.consumer.groups?"));
+}
+
+#[test]
 fn records_come_back_as_they_went() {
     let directory = directory();
     let node = Node::start(directory.path());
