@@ -79,7 +79,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,

@@ -3,9 +3,7 @@
 #[test]
 fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
-    let mut committed = 0;
-    let mut marked = 0;
-    let (mut committed, mut retired) = (0, 0);
+    let (mut committed, mut marked, mut retired) = (0, 0, 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
