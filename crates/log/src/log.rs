@@ -1,5 +1,6 @@
 //! The log itself: its parts, its marks, rolling, flushing, closing.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use wire::files::{
     AbortedTxn, PartitionMetadata, render_epochs, render_partition_metadata, render_producers,
 };
 
+use crate::clean::Install;
 use crate::commit::Commit;
 use crate::disk::{Completion, FileIds, Op, StorageError, Submission, Token};
 use crate::epochs::Epochs;
@@ -44,6 +46,10 @@ pub struct Log {
     /// Rolled segments whose index files are on their way to the disk.
     pub(crate) indexing: Vec<(Token, i64, DiskIndex)>,
     pub(crate) trash: Vec<Trash>,
+    /// Cleaned segments on their way to their names.
+    pub(crate) installs: VecDeque<Install>,
+    /// How often the history was cut.
+    pub(crate) generation: u64,
     closing: Closing,
 }
 
@@ -107,6 +113,8 @@ impl Log {
             snapshots: Vec::new(),
             indexing: Vec::new(),
             trash: Vec::new(),
+            installs: VecDeque::new(),
+            generation: 0,
             closing: Closing::No,
         }
     }
@@ -237,6 +245,7 @@ impl Log {
                 None => self.close_index(index, out),
             }
         }
+        self.continue_installing(Some(token), out);
         self.continue_closing(out);
         self.check();
         Ok(Progress {

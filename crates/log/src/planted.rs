@@ -49,6 +49,10 @@ pub enum Bug {
     NameReusedEarly,
     /// A coordinator's answers leave when its records are appended.
     LoseOffsetCommit,
+    /// The cleaner drops the newest record of a key, too.
+    CleanerDropsNewest,
+    /// Cleaned segments take their names before the older ones are durably gone.
+    SwapWithoutSync,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -75,7 +79,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -97,6 +101,8 @@ impl Bug {
         Self::SnapshotForgetsTopic,
         Self::NameReusedEarly,
         Self::LoseOffsetCommit,
+        Self::CleanerDropsNewest,
+        Self::SwapWithoutSync,
     ];
 
     /// Those that the simulation of a raft quorum finds.

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use crate::clean::Install;
 use crate::commit::Commit;
 use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission, Token};
 use crate::log::Log;
@@ -22,6 +23,14 @@ pub(crate) struct Trash {
 }
 
 impl Trash {
+    pub fn new(due_ms: i64, path: PathBuf, files: Vec<FileId>) -> Self {
+        Self { due_ms, path, files }
+    }
+
+    pub fn into_files(self) -> Vec<FileId> {
+        self.files
+    }
+
     pub fn unlink(self, commit: &mut Commit, out: &mut Vec<Submission>) {
         for file in self.files {
             commit.other(Op::Close { file }, out);
@@ -52,7 +61,7 @@ impl Log {
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
     ) -> Vec<i64> {
-        if self.accepts_appends().is_err() {
+        if self.accepts_appends().is_err() || self.is_installing() {
             return Vec::new();
         }
         let mut removed = Vec::new();
@@ -86,18 +95,19 @@ impl Log {
 
     fn is_expired(&self, first: &Segment, size: u64, now_ms: i64, high_watermark: i64) -> bool {
         let end = self.segments.get(1).map_or(self.end, |next| next.base);
+        let rolled = self.segments.len() > 1;
         // I1; and an empty active segment has nothing to give.
-        if end > high_watermark || end > self.flushed() || first.size == 0 {
+        if end > high_watermark || end > self.flushed() || (first.size == 0 && !rolled) {
             return false;
         }
-        let rolled = self.segments.len() > 1;
         let config = &self.config;
         // Records without timestamps age from the segment's creation, if that was seen.
         let written_ms =
             if first.max_timestamp < 0 { first.created_ms } else { first.max_timestamp };
+        // What compaction emptied has no age any more, and must not keep what follows it.
         let old = config.retention_ms >= 0
-            && written_ms > 0
-            && now_ms.saturating_sub(written_ms) > config.retention_ms;
+            && (first.size == 0
+                || (written_ms > 0 && now_ms.saturating_sub(written_ms) > config.retention_ms));
         let large = config.retention_bytes >= 0
             && rolled
             && size.saturating_sub(first.size) >= config.retention_bytes as u64;
@@ -150,7 +160,7 @@ impl Log {
         if offset >= self.end {
             return Ok(true);
         }
-        if self.commit.has_writes_in_flight() {
+        if self.commit.has_writes_in_flight() || self.is_installing() {
             return Ok(false);
         }
         if offset < self.start || self.segments.first().is_none_or(|first| offset < first.base) {
@@ -170,6 +180,7 @@ impl Log {
         self.forget_indexing(base, out);
         let gone: Vec<FileId> = removed.iter().map(|segment| segment.file).collect();
         self.end = offset;
+        self.generation += 1;
         // DeleteRecords may have put the start inside of the batch that went.
         self.start = self.start.min(offset);
         self.commit.truncate(Some((file, len)), &gone, offset, out);
@@ -187,12 +198,14 @@ impl Log {
     pub fn abandon(&mut self, out: &mut Vec<Submission>) {
         let segments = std::mem::take(&mut self.segments);
         let indexing = std::mem::take(&mut self.indexing);
-        let trash = std::mem::take(&mut self.trash);
+        let installs = std::mem::take(&mut self.installs).into_iter();
+        let mut trash = std::mem::take(&mut self.trash);
+        trash.extend(installs.flat_map(Install::into_trash));
         let files = segments
             .iter()
             .flat_map(files_of)
             .chain(indexing.iter().flat_map(|(.., index)| [index.offsets, index.times]))
-            .chain(trash.into_iter().flat_map(|trash| trash.files));
+            .chain(trash.into_iter().flat_map(Trash::into_files));
         let close = |file| Submission { token: ABANDONED, op: Op::Close { file } };
         out.extend(files.map(close));
     }
@@ -201,7 +214,8 @@ impl Log {
     /// with nothing in common with its leader. False, and nothing done, while writes are in
     /// flight or if the log is offline.
     pub fn reset_to(&mut self, offset: i64, out: &mut Vec<Submission>) -> bool {
-        if self.commit.has_writes_in_flight() || self.commit.offline().is_some() {
+        let busy = self.commit.has_writes_in_flight() || self.is_installing();
+        if busy || self.commit.offline().is_some() {
             return false;
         }
         let removed: Vec<Segment> = std::mem::take(&mut self.segments);
@@ -212,6 +226,7 @@ impl Log {
         }
         self.commit.restart(offset);
         self.producers = Default::default();
+        self.generation += 1;
         self.start = offset;
         self.end = offset;
         self.cut_epochs(i64::MIN, out);
@@ -258,7 +273,7 @@ impl Log {
     }
 }
 
-fn files_of(segment: &Segment) -> Vec<FileId> {
+pub(crate) fn files_of(segment: &Segment) -> Vec<FileId> {
     let mut files = vec![segment.file];
     if let Index::Disk(index) = &segment.index {
         files.extend([index.offsets, index.times]);
@@ -267,4 +282,4 @@ fn files_of(segment: &Segment) -> Vec<FileId> {
 }
 
 /// Names closings that nobody waits for.
-const ABANDONED: Token = Token(u64::MAX - 1);
+pub(crate) const ABANDONED: Token = Token(u64::MAX - 1);
