@@ -8,6 +8,7 @@
 //! - [`lanes`]: when disk operations start and end, which is all the freedom a shell has.
 //! - [`client`]: producers and consumers that speak the protocol in bytes.
 //! - [`member`]: members of a group, in every fourth seed.
+//! - [`keeper`]: a compacted topic and who writes it, in every fourth seed.
 //! - [`checker`]: what must be true, whatever happened. Written before the faults.
 //!
 //! Not covered, because it is not in the cores: threads, locks, sockets, the kernel.
@@ -15,6 +16,7 @@
 pub mod checker;
 pub mod client;
 pub mod gardener;
+pub mod keeper;
 pub mod lanes;
 pub mod member;
 pub mod random;

@@ -3,7 +3,7 @@
 #[test]
 fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
-    let mut committed = 0;
+    let (mut committed, mut kept, mut compacted) = (0, 0, 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
@@ -13,6 +13,8 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
         disk_failures += first.disk_failures;
         acknowledged += first.acknowledged;
         committed += first.committed;
+        kept += first.kept;
+        compacted += first.compacted;
     }
     // A simulator that does nothing finds nothing.
     assert!(crashes > 400, "{crashes} power cuts");
@@ -20,4 +22,6 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     assert!(disk_failures > 40, "{disk_failures} failures of the disk");
     assert!(acknowledged > 100_000, "{acknowledged} records acknowledged");
     assert!(committed > 2_000, "{committed} commits acknowledged");
+    assert!(kept > 5_000, "{kept} writes to the ledger acknowledged");
+    assert!(compacted > 1_000, "{compacted} segments compacted");
 }
