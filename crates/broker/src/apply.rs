@@ -20,6 +20,7 @@ use ottla_log::disk::{Completion, Op, Submission, Token};
 use ottla_log::planted::{self, Bug};
 use wire::{ErrorCode, Uuid};
 
+use crate::cleaner::Cleaning;
 use crate::event::{Effect, Lane, Now};
 use crate::groups;
 use crate::metadata_log::OnCommit;
@@ -187,7 +188,7 @@ impl Node {
         let Some(topic) = self.image.topics.get(&record.topic_id) else { return };
         let name = topic.name.clone();
         let dir_name = format!("{name}-{}", record.partition_id);
-        if self.removals.is_taken(&dir_name) {
+        if self.removals.is_taken(&dir_name) || self.cleaner.holds(&dir_name) {
             self.removals.held.push(record.clone());
             return;
         }
@@ -215,6 +216,7 @@ impl Node {
             offline: false,
             produces: VecDeque::new(),
             fetches: Vec::new(),
+            cleaning: Cleaning::default(),
             late_since_ms: None,
             checkpointed: 0,
         });
@@ -325,6 +327,11 @@ impl Node {
         if self.removals.freed.len() == before {
             return;
         }
+        self.open_held(now, out);
+    }
+
+    /// Makes the partitions that wait for their names, where those are free by now.
+    pub(crate) fn open_held(&mut self, now: Now, out: &mut Vec<Effect>) {
         for record in std::mem::take(&mut self.removals.held) {
             // Held again if the name is still taken.
             self.open_new(&record, now, out);

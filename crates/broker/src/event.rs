@@ -6,6 +6,7 @@ use ottla_log::disk::{Completion, Submission};
 use wire::Bytes;
 
 use crate::api::Handler;
+use crate::cleaner::{CleanOrder, Cleaned};
 use crate::reply::Reply;
 
 /// A connection, never used again for another one.
@@ -66,6 +67,8 @@ pub enum Event {
     Completed(Lane, Completion),
     /// What [`Effect::Load`] asked for was read, or not.
     Loaded(Lane, u64, Result<Bytes, String>),
+    /// News of what [`Effect::Clean`] began.
+    Cleaned(Lane, Cleaned),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -83,6 +86,9 @@ pub enum Effect {
     Disk(Lane, Submission),
     /// Read this for the node itself, and give it back with the number; never inside a step.
     Load(Lane, u64, ReadPlan),
+    /// Clean this log, on a thread of little importance, and tell of each step that [`Cleaned`] has
+    /// a word for; the last is its end.
+    Clean(Lane, Box<CleanOrder>),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator of what is in order.

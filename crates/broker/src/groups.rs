@@ -240,8 +240,13 @@ pub fn loaded(
 ) {
     let Some(&index) = node.groups.indexes.get(&lane) else { return };
     let Some(partition) = node.partitions.get(&lane) else { return };
-    let end = partition.log.end();
-    let read = read.map(|bytes| (bytes, end));
+    let (end, visible) = (partition.log.end(), partition.high_watermark);
+    // Nothing where all is visible: compaction took the last records, and this is the end. Only the
+    // coordinator writes there, and it does not before it has loaded.
+    let read = read.map(|bytes| match bytes.is_empty() && visible >= end {
+        true => (bytes, 0),
+        false => (bytes, end),
+    });
     let mut effects = Vec::new();
     node.groups.coordinator.loaded(index, load, read, at(now), &mut node.rng, &mut effects);
     carry(node, effects, now, out);

@@ -171,6 +171,36 @@ pub const METRICS: &[Metric] = &[
         source: Source::Gauge(|sample| sample.offline),
     },
     Metric {
+        name: "kafka_log_logcleaner_cleaner_recopy_percent",
+        help: "Bytes written for a hundred read, by the last cleaning of a compacted log",
+        source: Source::Gauge(|sample| sample.cleaner.recopy_percent),
+    },
+    Metric {
+        name: "kafka_log_logcleaner_deadthreadcount",
+        help: "Threads of the cleaner that died",
+        source: Source::Gauge(|_| 0),
+    },
+    Metric {
+        name: "kafka_log_logcleaner_max_clean_time_secs",
+        help: "How long the last cleaning of a compacted log took",
+        source: Source::Gauge(|sample| sample.cleaner.took_secs),
+    },
+    Metric {
+        name: "kafka_log_logcleaner_max_compaction_delay_secs",
+        help: "By how much max.compaction.lag.ms was exceeded when the cleaner last looked",
+        source: Source::Gauge(|sample| sample.cleaner.delay_secs),
+    },
+    Metric {
+        name: "kafka_log_logcleanermanager_max_dirty_percent",
+        help: "Dirty bytes of the filthiest compacted log when the cleaner last looked",
+        source: Source::Gauge(|sample| sample.cleaner.max_dirty_percent),
+    },
+    Metric {
+        name: "kafka_log_logcleanermanager_uncleanable_partitions_count",
+        help: "Compacted logs that hold what the cleaner can't read",
+        source: Source::Gauge(|sample| sample.cleaner.uncleanable),
+    },
+    Metric {
         name: "kafka_log_logmanager_offlinelogdirectorycount",
         help: "Log directories in which a disk failed",
         source: Source::Gauge(|sample| sample.offline_dirs),
@@ -213,11 +243,22 @@ pub const METRICS: &[Metric] = &[
     },
 ];
 
+/// The cleaner's numbers of one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct CleanerSample {
+    recopy_percent: u64,
+    took_secs: u64,
+    delay_secs: u64,
+    max_dirty_percent: u64,
+    uncleanable: u64,
+}
+
 /// The numbers of one moment, apart from the node, so that their text is made without it.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     counters: Counters,
     topics: BTreeMap<Arc<str>, Traffic>,
+    cleaner: CleanerSample,
     partitions: u64,
     offline: u64,
     offline_dirs: u64,
@@ -234,11 +275,19 @@ impl Sample {
     /// Takes the node's numbers.
     pub fn of(node: &Node) -> Self {
         let mut sample = Self { counters: node.counters, ..Self::default() };
+        sample.cleaner = CleanerSample {
+            recopy_percent: node.cleaner.recopy_percent,
+            took_secs: node.cleaner.took_ms.max(0) as u64 / 1000,
+            delay_secs: node.cleaner.max_delay_ms.max(0) as u64 / 1000,
+            max_dirty_percent: node.cleaner.max_dirty_percent,
+            uncleanable: 0,
+        };
         let mut offline_dirs = std::collections::BTreeSet::new();
         for partition in node.partitions.values() {
             sample.topics.entry(partition.topic.clone()).or_default().add(partition.traffic);
             sample.partitions += 1;
             sample.offline += u64::from(partition.offline);
+            sample.cleaner.uncleanable += u64::from(partition.cleaning.uncleanable);
             // One replica is all a single node has.
             sample.under_min_isr += u64::from(partition.config.min_insync_replicas > 1);
             if partition.offline {

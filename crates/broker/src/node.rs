@@ -16,6 +16,7 @@ use wire::{ErrorCode, Uuid};
 
 use crate::api::{fetch, init_producer_id};
 use crate::apply::Removals;
+use crate::cleaner::Cleaner;
 use crate::event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
@@ -154,6 +155,7 @@ pub struct Node {
     pub(crate) upkeep: Upkeep,
     /// What is kept beyond its retention for groups that have not read it.
     pub holds: Holds,
+    pub(crate) cleaner: Cleaner,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -206,6 +208,7 @@ impl Node {
             next_waiting: 0,
             upkeep: Upkeep::default(),
             holds: Holds::default(),
+            cleaner: Cleaner::default(),
             halted: false,
             starting: true,
             config,
@@ -236,8 +239,10 @@ impl Node {
             Event::Disconnected(conn) => self.disconnect(conn),
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
             Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
+            Event::Cleaned(lane, news) => self.cleaned(lane, news, now, out),
             Event::Ticked => {}
             Event::Stopping => {
+                self.cleaner.stop();
                 self.answer_fetches(out);
                 groups::stop(self, now, out);
             }
@@ -245,6 +250,7 @@ impl Node {
         self.expire(now, out);
         self.keep_up(now, out);
         if !self.starting {
+            self.clean(now, out);
             groups::tick(self, now, out);
         }
         self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
@@ -254,7 +260,7 @@ impl Node {
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
         let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
-        own.min(self.groups.next_deadline_ms())
+        own.min(self.groups.next_deadline_ms()).min(self.cleaner.next_ms())
     }
 
     /// Answers with a message.

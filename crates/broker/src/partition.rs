@@ -14,6 +14,7 @@ use wire::batch::TimestampType;
 use wire::compress::Compression;
 use wire::{ErrorCode, Uuid};
 
+use crate::cleaner::Cleaning;
 use crate::metrics::Traffic;
 
 /// A partition.
@@ -42,6 +43,8 @@ pub struct Partition {
     pub produces: VecDeque<(i64, u64)>,
     /// Fetches waiting for more.
     pub fetches: Vec<u64>,
+    /// What the cleaner knows of it.
+    pub cleaning: Cleaning,
     /// Since when it is written further than it is durable and `flush.ms` runs, on the steady
     /// clock.
     pub late_since_ms: Option<i64>,
@@ -88,7 +91,11 @@ impl Partition {
 pub fn log_config(topic: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: topic.segment_bytes as u32,
-        segment_ms: topic.segment_ms,
+        // As Apache Kafka's `maxSegmentMs`: an active segment is never cleaned.
+        segment_ms: match topic.compact {
+            true => topic.segment_ms.min(topic.max_compaction_lag_ms.max(1)),
+            false => topic.segment_ms,
+        },
         segment_jitter_ms: 0,
         segment_index_bytes: topic.segment_index_bytes as u32,
         index_interval_bytes: topic.index_interval_bytes as u32,
@@ -101,6 +108,10 @@ pub fn log_config(topic: &TopicConfig) -> LogConfig {
         retention_bytes: topic.retention_bytes,
         file_delete_delay_ms: topic.file_delete_delay_ms,
         delete: topic.delete,
+        compact: topic.compact,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        delete_retention_ms: topic.delete_retention_ms,
         ..LogConfig::default()
     }
 }

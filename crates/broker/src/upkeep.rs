@@ -1,4 +1,5 @@
-//! What a node does from time to time: checkpoints, retention, snapshots, late syncs.
+//! What a node does from time to time: checkpoints, retention, snapshots, late syncs. (Compaction
+//! has a home of its own, `cleaner`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use ottla_log::disk::{Completion, Op, Submission, Token};
 use wire::Bytes;
 use wire::files::{OffsetEntry, render_marks, render_offsets};
 
+use crate::cleaner::CLEANER_POINTS;
 use crate::event::{Effect, Now};
 use crate::metadata_log::{SNAPSHOT_TOKEN, SnapshotRules};
 use crate::node::{CHECKPOINT_LANE, METADATA_LANE, Node, SNAPSHOT_LANE, submit};
@@ -245,9 +247,11 @@ impl Node {
     pub fn checkpoints(&self) -> Vec<(PathBuf, Vec<OffsetEntry>)> {
         let mut points: BTreeMap<&Path, Vec<OffsetEntry>> = BTreeMap::new();
         let mut starts: BTreeMap<&Path, Vec<OffsetEntry>> = BTreeMap::new();
+        let mut cleaned: BTreeMap<&Path, Vec<OffsetEntry>> = BTreeMap::new();
         for dir in &self.config.log_dirs {
             points.entry(&dir.path).or_default();
             starts.entry(&dir.path).or_default();
+            cleaned.entry(&dir.path).or_default();
         }
         // The metadata log's own, so that damage in what was committed is never cut off as a tail.
         points.entry(&self.config.metadata_dir.path).or_default().push(OffsetEntry {
@@ -266,6 +270,8 @@ impl Node {
             if log.recovery_point() > 0 {
                 points.entry(dir).or_default().push(entry(log.recovery_point()));
             }
+            let cleaned = cleaned.entry(dir).or_default();
+            cleaned.extend(partition.cleaning.point.map(entry));
             let first = log.segment_bases().first().copied().unwrap_or(log.start());
             if log.start() > first || (log.start() > 0 && log.segment_bases().is_empty()) {
                 starts.entry(dir).or_default().push(entry(log.start()));
@@ -275,7 +281,8 @@ impl Node {
             move |(dir, entries): (&Path, Vec<OffsetEntry>)| (dir.join(file), entries)
         };
         let points = points.into_iter().map(name(RECOVERY_POINTS));
-        points.chain(starts.into_iter().map(name(LOG_STARTS))).collect()
+        let starts = starts.into_iter().map(name(LOG_STARTS));
+        points.chain(starts).chain(cleaned.into_iter().map(name(CLEANER_POINTS))).collect()
     }
 
     /// The files of recovery marks: their paths and what they should hold.

@@ -477,6 +477,8 @@ pub struct TopicConfig {
     pub lz4_level: i32,
     /// `compression.zstd.level`.
     pub zstd_level: i32,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
     /// `file.delete.delay.ms`.
     pub file_delete_delay_ms: i64,
     /// `flush.messages`.
@@ -487,12 +489,18 @@ pub struct TopicConfig {
     pub index_interval_bytes: i32,
     /// `max.message.bytes`: the largest batch, compressed, header included.
     pub max_message_bytes: i32,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_max_ms: i64,
     /// `message.timestamp.before.max.ms`.
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.type` is `LogAppendTime`.
     pub log_append_time: bool,
+    /// `min.cleanable.dirty.ratio`.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
     /// `min.insync.replicas`.
     pub min_insync_replicas: i32,
     /// `retention.bytes`; -1 is for ever.
@@ -555,14 +563,21 @@ impl TopicConfig {
             gzip_level: int("compression.gzip.level"),
             lz4_level: int("compression.lz4.level"),
             zstd_level: int("compression.zstd.level"),
+            delete_retention_ms: long("delete.retention.ms"),
             file_delete_delay_ms: long("file.delete.delay.ms"),
             flush_messages: long("flush.messages"),
             flush_ms: long("flush.ms"),
             index_interval_bytes: int("index.interval.bytes"),
+            max_compaction_lag_ms: long("max.compaction.lag.ms"),
             max_message_bytes: int("max.message.bytes"),
             timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
             timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
             log_append_time: text("message.timestamp.type").trim() == "LogAppendTime",
+            min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio")
+                .trim()
+                .parse()
+                .unwrap_or(0.5),
+            min_compaction_lag_ms: long("min.compaction.lag.ms"),
             min_insync_replicas: int("min.insync.replicas"),
             retention_bytes: long("retention.bytes"),
             retention_groups: held_for(&text(RETENTION_GROUPS)),

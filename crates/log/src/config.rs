@@ -25,6 +25,12 @@ pub struct LogConfig {
     pub delete: bool,
     /// `cleanup.policy` contains `compact`: offsets may be missing between records.
     pub compact: bool,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`: how long tombstones and markers stay once nothing is before them.
+    pub delete_retention_ms: i64,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
 }
@@ -44,6 +50,9 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             delete: true,
             compact: false,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3600 * 1000,
             producer_id_expiration_ms: 24 * 3600 * 1000,
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! Owns segments, indexes, leader epochs, producer state, the three marks, and recovery.
 //! Methods take events and the time in, and push [`disk::Submission`]s out; nothing here reads a
-//! clock, draws a random number, or (outside [`Log::open`], [`Log::truncate_to`], and
-//! [`disk::os`]) waits for a disk.
+//! clock, draws a random number, or (outside [`Log::open`], [`Log::truncate_to`],
+//! [`CleanJob::step`] and [`disk::os`]) waits for a disk.
 //!
 //! Invariants:
 //! - I1: `start <= flushed <= written <= end`; `flushed` falls only by truncation.
@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod append;
+mod clean;
 mod commit;
 mod config;
 pub mod disk;
@@ -32,6 +33,10 @@ mod segment;
 mod validate;
 
 pub use append::AppendInfo;
+pub use clean::{
+    CleanError, CleanJob, CleanPlan, CleanStats, CleanStep, CleanedGroup, CleanedLog, Dirt,
+    MapBudget, Pace, Reset,
+};
 pub use config::LogConfig;
 pub use disk::{Completion, Disk, FileId, FileIds, Op, StorageError, Submission, Token};
 pub use epochs::Epochs;

@@ -1,5 +1,6 @@
 //! The log itself: its parts, its marks, rolling, flushing, closing.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use wire::files::{
     AbortedTxn, PartitionMetadata, render_epochs, render_partition_metadata, render_producers,
 };
 
+use crate::clean::Install;
 use crate::commit::Commit;
 use crate::disk::{Completion, FileIds, Op, StorageError, Submission, Token};
 use crate::epochs::Epochs;
@@ -48,6 +50,10 @@ pub struct Log {
     pub(crate) marks: Marks,
     /// The last segment removed from the front: its new name may not be durable.
     pub(crate) discarded: Option<Token>,
+    /// Cleaned segments on their way to their names.
+    pub(crate) installs: VecDeque<Install>,
+    /// How often the history was cut.
+    pub(crate) generation: u64,
     closing: Closing,
 }
 
@@ -113,6 +119,8 @@ impl Log {
             trash: Vec::new(),
             marks: Marks::default(),
             discarded: None,
+            installs: VecDeque::new(),
+            generation: 0,
             closing: Closing::No,
         }
     }
@@ -244,6 +252,7 @@ impl Log {
                 None => self.close_index(index, out),
             }
         }
+        self.continue_installing(Some(token), out);
         self.continue_closing(out);
         self.check();
         Ok(Progress {

@@ -31,6 +31,12 @@ impl Marks {
         Self { set, coming: None }
     }
 
+    /// Forgets the mark of segments that are no more what they were.
+    pub fn forget(&mut self, is_other: impl Fn(i64) -> bool) {
+        self.set = self.set.filter(|mark| !is_other(mark.base));
+        self.coming = self.coming.take().filter(|(_, mark)| !is_other(mark.base));
+    }
+
     /// Takes note that a submission ended.
     pub fn complete(&mut self, token: Token) {
         if let Some((tokens, mark)) = &mut self.coming {

@@ -20,6 +20,7 @@ use wire::files::{
 };
 
 use crate::LogConfig;
+use crate::clean::parse_replaced;
 use crate::commit::Commit;
 use crate::disk::{Disk, FileIds, Op, StorageError};
 use crate::epochs::Epochs;
@@ -189,15 +190,13 @@ impl Opening<'_> {
     /// Finishes or undoes interrupted work; gives the bases of segments and the snapshots.
     fn sort_names(&mut self) -> Result<(BTreeSet<i64>, BTreeSet<i64>), StorageError> {
         let names = self.disk.list(self.dir)?;
-        let mut cleaned = Vec::new();
-        let mut swapped = BTreeSet::new();
+        let (mut cleaned, mut swapped) = (Vec::new(), BTreeSet::new());
         for name in &names {
             if name.ends_with(".deleted") || name.ends_with(".tmp") {
                 self.remove(name)?;
             } else if let Some((base, extension)) = parse_name(name) {
                 if extension.ends_with(".cleaned") {
-                    cleaned.push(base);
-                    self.remove(name)?;
+                    cleaned.push((base, name));
                 } else if extension == "log.swap" {
                     swapped.insert(base);
                 }
@@ -205,11 +204,15 @@ impl Opening<'_> {
         }
         // A swap beside cleaned files had not begun for offsets from there on: its originals
         // are all there still.
-        if let Some(undone) = cleaned.iter().min() {
+        if let Some((undone, _)) = cleaned.iter().min() {
             swapped.retain(|base| base < undone);
         }
         let as_listed = self.report.leftovers.is_empty() && swapped.is_empty();
         self.finish_swaps(&names, &swapped)?;
+        // Last, because they tell which swaps are not to be finished.
+        for (_, name) in &cleaned {
+            self.remove(name)?;
+        }
         let (mut bases, mut snapshots, mut others) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         let names = if as_listed { names } else { self.disk.list(self.dir)? };
         for name in names {
@@ -230,49 +233,71 @@ impl Opening<'_> {
         Ok((bases, snapshots))
     }
 
-    /// Completes the replacement of compacted segments: what a `.swap` covers goes, and it takes
-    /// its place. Swaps not in `swapped` are undone.
+    /// Completes the replacement of compacted segments: what a `.swap` covers or lists goes, and it
+    /// takes its place. Swaps not in `swapped` are undone. Names are made durable in between, so
+    /// that a cut here, too, leaves something to finish or undo.
     fn finish_swaps(
         &mut self,
         names: &[String],
         swapped: &BTreeSet<i64>,
     ) -> Result<(), StorageError> {
-        let mut covered = Vec::new();
+        let (mut covered, mut listed) = (Vec::new(), BTreeSet::new());
         for &base in swapped {
-            let file = self.ids.allocate();
-            let path = self.path(base, "log.swap");
-            self.disk.execute(&Op::OpenExisting { file, path })?;
-            let mut segment = Segment::new(base, file, 0);
-            segment.size = self.disk.len(file)?;
-            let mut walker = Walker::new(self.disk, self.dir, &segment, 0, segment.size);
-            let mut end = base + 1;
-            loop {
-                match walker.next_header() {
-                    Ok(Some((header, _))) => end = header.next_offset(),
-                    Ok(None) => break,
-                    Err(error) => return Err(walker.refuse(error)),
-                }
-            }
-            covered.push(base..end);
-            self.disk.execute(&Op::Close { file })?;
+            covered.push(base..self.swap_end(base)?);
+            let list = self.optional(&self.path(base, "replaced.swap"))?;
+            listed.extend(list.as_deref().and_then(parse_replaced).unwrap_or_default());
         }
+        let goes = |base: i64| listed.contains(&base) || covered.iter().any(|r| r.contains(&base));
+        let (mut renames, mut lists) = (Vec::new(), Vec::new());
+        let mut changed = false;
         for name in names {
             let Some((base, extension)) = parse_name(name) else { continue };
-            if let Some(plain) = extension.strip_suffix(".swap") {
-                if !swapped.contains(&base) {
+            match extension.strip_suffix(".swap") {
+                Some(plain) if swapped.contains(&base) => match plain {
+                    "replaced" => lists.push(name),
+                    _ => renames.push((self.dir.join(name), self.path(base, plain))),
+                },
+                None if !matches!(extension, "log" | "index" | "timeindex" | "txnindex")
+                    || !goes(base)
+                    || names.contains(&format!("{name}.swap")) => {}
+                _ => {
+                    changed = true;
                     self.remove(name)?;
-                    continue;
                 }
-                let (from, to) = (self.dir.join(name), self.path(base, plain));
-                self.disk.execute(&Op::RenameFile { from, to })?;
-            } else if matches!(extension, "log" | "index" | "timeindex" | "txnindex")
-                && covered.iter().any(|range| range.contains(&base))
-                && !names.contains(&format!("{name}.swap"))
-            {
-                self.remove(name)?;
             }
         }
-        Ok(())
+        let sync = Op::SyncDir { path: self.dir.to_owned() };
+        if changed {
+            self.disk.execute(&sync)?;
+        }
+        let renamed = !renames.is_empty();
+        for (from, to) in renames {
+            self.disk.execute(&Op::RenameFile { from, to })?;
+        }
+        if renamed {
+            self.disk.execute(&sync)?;
+        }
+        lists.into_iter().try_for_each(|name| self.remove(name))
+    }
+
+    /// The offset after the last one in a segment that was about to take its place.
+    fn swap_end(&mut self, base: i64) -> Result<i64, StorageError> {
+        let file = self.ids.allocate();
+        let path = self.path(base, "log.swap");
+        self.disk.execute(&Op::OpenExisting { file, path })?;
+        let mut segment = Segment::new(base, file, 0);
+        segment.size = self.disk.len(file)?;
+        let mut walker = Walker::new(self.disk, self.dir, &segment, 0, segment.size);
+        let mut end = base + 1;
+        loop {
+            match walker.next_header() {
+                Ok(Some((header, _))) => end = header.next_offset(),
+                Ok(None) => break,
+                Err(error) => return Err(walker.refuse(error)),
+            }
+        }
+        self.disk.execute(&Op::Close { file })?;
+        Ok(end)
     }
 
     fn topic_id(&self) -> Result<Option<wire::Uuid>, StorageError> {

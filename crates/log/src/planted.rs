@@ -53,6 +53,10 @@ pub enum Bug {
     LoseOffsetCommit,
     /// Records are kept until the first of the groups that should read them has, not the last.
     RetentionIgnoresSlowest,
+    /// The cleaner drops the newest record of a key, too.
+    CleanerDropsNewest,
+    /// Cleaned segments take their names before the older ones are durably gone.
+    SwapWithoutSync,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -79,7 +83,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -103,6 +107,8 @@ impl Bug {
         Self::NameReusedEarly,
         Self::LoseOffsetCommit,
         Self::RetentionIgnoresSlowest,
+        Self::CleanerDropsNewest,
+        Self::SwapWithoutSync,
     ];
 
     /// Those that the simulation of a raft quorum finds.

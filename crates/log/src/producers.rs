@@ -50,6 +50,14 @@ impl Written {
     }
 }
 
+/// The last batch of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastWritten {
+    /// Its last offset; `None` if only a marker told of the producer.
+    pub offset: Option<i64>,
+    pub epoch: i16,
+}
+
 /// Where a batch that is repeated was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Duplicate {
@@ -257,6 +265,15 @@ impl Producers {
             last_offset,
             last_stable_offset,
         })
+    }
+
+    /// The last batch of each producer: its sequence must stay known.
+    pub(crate) fn last_written(&self) -> BTreeMap<i64, LastWritten> {
+        let last = |(&id, producer): (&i64, &Producer)| {
+            let offset = producer.batches.back().map(|written| written.last_offset);
+            (id, LastWritten { offset, epoch: producer.epoch })
+        };
+        self.by_id.iter().map(last).collect()
     }
 
     /// The entries of a snapshot, by producer id.

@@ -67,7 +67,8 @@ pub struct ReadPlan {
     offset: i64,
     max_bytes: usize,
     upto: i64,
-    /// The segment with the offset; the one after it, should compaction have emptied its end.
+    /// The segment with the offset; the next that is not empty, should compaction have emptied the
+    /// end of the first.
     extents: Vec<Extent>,
 }
 
@@ -148,11 +149,14 @@ impl Log {
         if offset < upto {
             let after = self.segments.partition_point(|segment| segment.base <= offset);
             let from = after.saturating_sub(1);
-            extents.extend(self.segments.iter().skip(from).take(2).map(|segment| {
+            for (index, segment) in self.segments.iter().skip(from).enumerate() {
                 let hint = segment.position_hint(offset);
                 let end = self.known_end(segment, upto);
-                Extent { end, ..self.extent(segment, hint) }
-            }));
+                extents.push(Extent { end, ..self.extent(segment, hint) });
+                if index > 0 && segment.size > 0 {
+                    break;
+                }
+            }
         }
         Ok(ReadPlan { offset, max_bytes, upto, extents })
     }

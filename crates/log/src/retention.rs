@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use crate::clean::Install;
 use crate::commit::Commit;
 use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission, Token};
 use crate::log::Log;
@@ -25,6 +26,14 @@ pub(crate) struct Trash {
 }
 
 impl Trash {
+    pub fn new(due_ms: i64, path: PathBuf, files: Vec<FileId>) -> Self {
+        Self { due_ms, path, files }
+    }
+
+    pub fn into_files(self) -> Vec<FileId> {
+        self.files
+    }
+
     pub fn unlink(self, commit: &mut Commit, out: &mut Vec<Submission>) {
         for file in self.files {
             commit.other(Op::Close { file }, out);
@@ -110,7 +119,7 @@ impl Log {
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
     ) -> Expired {
-        if self.accepts_appends().is_err() {
+        if self.accepts_appends().is_err() || self.is_installing() {
             return Expired::default();
         }
         let (count, mut expired) = self.given_up(hold, now_ms, high_watermark);
@@ -147,7 +156,8 @@ impl Log {
             let next = self.segments.get(index + 1).map(|next| next.base);
             let end = next.unwrap_or(self.end);
             // I1; and an empty active segment has nothing to give.
-            if end > high_watermark || end > self.flushed() || segment.size == 0 {
+            if end > high_watermark || end > self.flushed() || (segment.size == 0 && next.is_none())
+            {
                 break;
             }
             let is_rolled = next.is_some();
@@ -228,7 +238,7 @@ impl Log {
         if offset >= self.end {
             return Ok(true);
         }
-        if self.commit.has_writes_in_flight() {
+        if self.commit.has_writes_in_flight() || self.is_installing() {
             return Ok(false);
         }
         if offset < self.start || self.segments.first().is_none_or(|first| offset < first.base) {
@@ -249,6 +259,7 @@ impl Log {
         self.forget_indexing(base, out);
         let gone: Vec<FileId> = removed.iter().map(|segment| segment.file).collect();
         self.end = offset;
+        self.generation += 1;
         // DeleteRecords may have put the start inside of the batch that went.
         self.start = self.start.min(offset);
         self.commit.truncate(Some((file, len)), &gone, offset, out);
@@ -266,12 +277,14 @@ impl Log {
     pub fn abandon(&mut self, out: &mut Vec<Submission>) {
         let segments = std::mem::take(&mut self.segments);
         let indexing = std::mem::take(&mut self.indexing);
-        let trash = std::mem::take(&mut self.trash);
+        let installs = std::mem::take(&mut self.installs).into_iter();
+        let mut trash = std::mem::take(&mut self.trash);
+        trash.extend(installs.flat_map(Install::into_trash));
         let files = segments
             .iter()
             .flat_map(files_of)
             .chain(indexing.iter().flat_map(|(.., index)| [index.offsets, index.times]))
-            .chain(trash.into_iter().flat_map(|trash| trash.files));
+            .chain(trash.into_iter().flat_map(Trash::into_files));
         let close = |file| Submission { token: ABANDONED, op: Op::Close { file } };
         out.extend(files.map(close));
     }
@@ -280,7 +293,8 @@ impl Log {
     /// with nothing in common with its leader. False, and nothing done, while writes are in
     /// flight or if the log is offline.
     pub fn reset_to(&mut self, offset: i64, out: &mut Vec<Submission>) -> bool {
-        if self.commit.has_writes_in_flight() || self.commit.offline().is_some() {
+        let busy = self.commit.has_writes_in_flight() || self.is_installing();
+        if busy || self.commit.offline().is_some() {
             return false;
         }
         self.marks = Default::default();
@@ -292,6 +306,7 @@ impl Log {
         }
         self.commit.restart(offset);
         self.producers = Default::default();
+        self.generation += 1;
         self.start = offset;
         self.end = offset;
         self.cut_epochs(i64::MIN, out);
@@ -345,14 +360,17 @@ fn over(segment: &Segment, rest: Option<u64>, limits: (i64, i64), now_ms: i64) -
     // Records without timestamps age from the segment's creation, if that was seen.
     let written_ms =
         if segment.max_timestamp < 0 { segment.created_ms } else { segment.max_timestamp };
-    if max_ms >= 0 && written_ms > 0 && now_ms.saturating_sub(written_ms) > max_ms {
+    // What compaction emptied has no age any more, and must not keep what follows it.
+    let empty = segment.size == 0 && rest.is_some();
+    let old = empty || (written_ms > 0 && now_ms.saturating_sub(written_ms) > max_ms);
+    if max_ms >= 0 && old {
         return Some(Bound::Time);
     }
     let large = u64::try_from(max_bytes).is_ok_and(|max| rest.is_some_and(|rest| rest >= max));
     large.then_some(Bound::Size)
 }
 
-fn files_of(segment: &Segment) -> Vec<FileId> {
+pub(crate) fn files_of(segment: &Segment) -> Vec<FileId> {
     let mut files = vec![segment.file];
     if let Index::Disk(index) = &segment.index {
         files.extend([index.offsets, index.times]);
@@ -361,4 +379,4 @@ fn files_of(segment: &Segment) -> Vec<FileId> {
 }
 
 /// Names closings that nobody waits for.
-const ABANDONED: Token = Token(u64::MAX - 1);
+pub(crate) const ABANDONED: Token = Token(u64::MAX - 1);

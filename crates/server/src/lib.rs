@@ -10,6 +10,7 @@
 //!   ([`connection::Limits`]). Answers are not charged yet.
 
 pub mod admin;
+mod clean;
 pub mod connection;
 pub mod disk;
 pub mod line;

@@ -344,6 +344,9 @@ impl Running {
             let _ = tokio::time::timeout(STOP_PATIENCE, task).await;
         }
         drop(self.limits);
+        // Its threads write to directories that may be another node's once this one is closed.
+        let shell = self.shell.clone();
+        let _ = tokio::task::spawn_blocking(move || shell.stop_cleaning()).await;
         let began = Instant::now();
         let node = loop {
             if self.shell.is_halted() {

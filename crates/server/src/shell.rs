@@ -16,6 +16,7 @@ use ottla_log::disk::os::OsDisk;
 use ottla_log::disk::{Completion, Submission};
 use tokio::sync::Notify;
 
+use crate::clean::Cleaners;
 use crate::disk::{DiskRunner, Done};
 use crate::line::Line;
 use crate::log_line;
@@ -27,6 +28,9 @@ pub struct Shell {
     inbox: Mutex<Vec<Event>>,
     runner: OnceLock<Arc<DiskRunner>>,
     disk: Arc<OsDisk>,
+    cleaners: Cleaners,
+    /// To be told of by threads that may outlive it.
+    weak: Weak<Self>,
     /// What connections send their answers with.
     pub sender: Sender,
     connections: RwLock<HashMap<ConnId, Arc<Line>>>,
@@ -45,7 +49,9 @@ impl Shell {
     /// # Errors
     /// The disk threads can't be started.
     pub fn new(node: Node, disk: Arc<OsDisk>) -> std::io::Result<Arc<Self>> {
-        let shell = Arc::new(Self {
+        let shell = Arc::new_cyclic(|weak| Self {
+            weak: weak.clone(),
+            cleaners: Cleaners::default(),
             next_deadline_ms: AtomicI64::new(node.next_deadline_ms()),
             node: Mutex::new(Some(node)),
             inbox: Mutex::default(),
@@ -130,6 +136,11 @@ impl Shell {
     /// Disk operations under way.
     pub fn disk_outstanding(&self) -> usize {
         self.runner.get().map_or(0, |runner| runner.outstanding())
+    }
+
+    /// Ends all cleanings and waits for that.
+    pub fn stop_cleaning(&self) {
+        self.cleaners.stop();
     }
 
     /// Takes the node out, to close it, if nothing is under way: no event waits, no disk operation
@@ -254,6 +265,14 @@ impl Shell {
                     }
                 }
                 Effect::Info(text) => log_line::line("INFO", &text),
+                Effect::Clean(lane, order) => {
+                    let shell = self.weak.clone();
+                    self.cleaners.begin(*order, self.disk.clone(), move |news| {
+                        if let Some(shell) = shell.upgrade() {
+                            shell.submit(Event::Cleaned(lane, news));
+                        }
+                    });
+                }
                 Effect::Warn(text) => log_line::line("WARN", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),

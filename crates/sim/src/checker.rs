@@ -11,6 +11,9 @@
 //! - C10: a member is told one assignment a generation.
 //! - C11: no record that is held for a group is deleted before it has committed past it; checked by
 //!   [`crate::keeper`].
+//! - C12: in a compacted topic the newest acknowledged value of every key is readable, or one sent
+//!   after it; a key is missing only if it was deleted. What was shown or acknowledged at an offset
+//!   is there or gone, but never something else.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +49,22 @@ impl Letter {
     }
 }
 
+/// A record of the ledger: each write of a key has the next number; every fourth is a tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key.
+    pub key: u8,
+    /// Which write of the key, from 1 on.
+    pub number: u32,
+}
+
+impl Entry {
+    /// True if it deletes its key.
+    pub fn is_tombstone(self) -> bool {
+        self.number.is_multiple_of(4)
+    }
+}
+
 /// Everything that was promised.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -54,6 +73,12 @@ pub struct Checker {
     /// By partition: the newest commit acknowledged, the newest asked for.
     commits: BTreeMap<i32, (i64, i64)>,
     assignments: BTreeMap<(i32, String), Vec<u8>>,
+    /// By key of the ledger: the newest number acknowledged, the newest asked for.
+    keys: BTreeMap<u8, (u32, u32)>,
+    /// What was acknowledged or shown in the ledger: key and number, or a tombstone.
+    ledger: BTreeMap<i64, (u8, Option<u32>)>,
+    /// Writes to the ledger acknowledged.
+    pub kept: u64,
     /// Commits acknowledged.
     pub committed: u64,
     /// Records acknowledged.
@@ -143,6 +168,64 @@ impl Checker {
     /// Partitions in which somebody wanted to commit.
     pub fn commit_partitions(&self) -> Vec<i32> {
         self.commits.keys().copied().collect()
+    }
+
+    /// A key of the ledger is about to be written.
+    pub fn ledger_asked(&mut self, key: u8) -> Entry {
+        let (_, asked) = self.keys.entry(key).or_default();
+        *asked += 1;
+        Entry { key, number: *asked }
+    }
+
+    /// A write to the ledger was acknowledged.
+    ///
+    /// # Errors
+    /// Something else was promised there.
+    pub fn ledger_acknowledged(&mut self, offset: i64, entry: Entry) -> Result<(), String> {
+        self.kept += 1;
+        let (acknowledged, _) = self.keys.entry(entry.key).or_default();
+        *acknowledged = entry.number.max(*acknowledged);
+        let number = (!entry.is_tombstone()).then_some(entry.number);
+        self.ledger_shown(offset, entry.key, number)
+    }
+
+    /// A record of the ledger was shown; no number is a tombstone.
+    ///
+    /// # Errors
+    /// Something else was promised there.
+    pub fn ledger_shown(
+        &mut self,
+        offset: i64,
+        key: u8,
+        number: Option<u32>,
+    ) -> Result<(), String> {
+        let before = *self.ledger.entry(offset).or_insert((key, number));
+        if before == (key, number) {
+            return Ok(());
+        }
+        Err(format!("C12: ledger offset {offset}: {:?}, before {before:?}", (key, number)))
+    }
+
+    /// All of the ledger was read: the newest record of each key.
+    ///
+    /// # Errors
+    /// A promise that was not kept.
+    pub fn ledger_end(&self, newest: &BTreeMap<u8, Option<u32>>) -> Result<(), String> {
+        for (key, (acknowledged, asked)) in &self.keys {
+            let found = newest.get(key).copied().flatten();
+            let may_be = |number: u32| {
+                let entry = Entry { key: *key, number };
+                let deleted = entry.is_tombstone() || number == 0;
+                found == (!deleted).then_some(number)
+            };
+            if !(*acknowledged..=*asked).any(may_be) {
+                return Err(format!(
+                    "C12: key {key} of the ledger: found {found:?}, acknowledged {acknowledged}, \
+                     asked for {asked}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn promise(

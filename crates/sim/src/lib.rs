@@ -9,10 +9,12 @@
 //! - [`client`]: producers and consumers that speak the protocol in bytes.
 //! - [`member`]: members of a group, in every fourth seed.
 //! - [`keeper`]: what groups hold back, in every eighth seed.
+//! - [`bookkeeper`]: a compacted topic and who writes it, in every fourth seed.
 //! - [`checker`]: what must be true, whatever happened. Written before the faults.
 //!
 //! Not covered, because it is not in the cores: threads, locks, sockets, the kernel.
 
+pub mod bookkeeper;
 pub mod checker;
 pub mod client;
 pub mod gardener;

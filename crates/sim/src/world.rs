@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reply};
+use broker::{Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reply};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
-use ottla_log::ReadPlan;
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::disk::{Disk, Op};
+use ottla_log::{CleanJob, CleanStep, ReadPlan};
 use wire::Bytes;
 
+use crate::bookkeeper::{Bookkeeper, LEDGER};
 use crate::checker::Checker;
 use crate::client::{Consumer, PARTITIONS, Producer, TOPIC, request, response};
 use crate::gardener::Gardener;
@@ -43,6 +44,10 @@ pub struct Summary {
     pub marked: u64,
     /// Records deleted once every group had read them.
     pub retired: u64,
+    /// Writes to the compacted topic acknowledged.
+    pub kept: u64,
+    /// Segments that were compacted.
+    pub compacted: u64,
 }
 
 /// A run that broke one.
@@ -86,6 +91,8 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         committed: world.checker.committed,
         marked: world.marked,
         retired: world.retired,
+        kept: world.checker.kept,
+        compacted: world.compacted,
     })
 }
 
@@ -94,6 +101,7 @@ enum Happening {
     Arrive(usize, Bytes),
     DiskEnds(Started),
     Load(Lane, u64, ReadPlan),
+    Clean(Lane, Box<CleanJob>),
     Answer(usize, Bytes),
     Wake(usize),
     Tick,
@@ -108,6 +116,7 @@ enum Actor {
     Gardener(Box<Gardener>),
     Member(Box<Member>),
     Keeper(Box<Keeper>),
+    Bookkeeper(Box<Bookkeeper>),
 }
 
 struct Connection {
@@ -155,6 +164,10 @@ struct World<'a> {
     with_keeper: bool,
     /// How far the diary's log begins.
     retired: u64,
+    /// There is a compacted topic.
+    with_ledger: bool,
+    /// Segments that were compacted.
+    compacted: u64,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -187,6 +200,8 @@ impl<'a> World<'a> {
             with_group: seed % 4 == 3,
             with_keeper: seed % 8 == 7,
             retired: 0,
+            with_ledger: seed % 4 == 1,
+            compacted: 0,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -226,6 +241,9 @@ impl<'a> World<'a> {
                 let member = Member::new(partition, &mut self.random);
                 self.join(Actor::Member(Box::new(member)));
             }
+        }
+        if self.with_ledger {
+            self.join(Actor::Bookkeeper(Box::default()));
         }
         if self.with_keeper {
             self.join(Actor::Keeper(Box::default()));
@@ -283,6 +301,7 @@ impl<'a> World<'a> {
             Actor::Gardener(gardener) => gardener.is_idle(),
             Actor::Member(member) => member.is_idle(),
             Actor::Keeper(keeper) => keeper.is_idle(),
+            Actor::Bookkeeper(keeper) => keeper.is_idle(),
         })
     }
 
@@ -325,10 +344,16 @@ impl<'a> World<'a> {
         if self.with_keeper {
             self.join(Actor::Keeper(Box::new(Keeper::auditor())));
         }
+        if let Some(ledger) = self.node.as_ref().and_then(|node| node.partition(LEDGER, 0)) {
+            let auditor = Bookkeeper::auditor(ledger.log.end());
+            self.join(Actor::Bookkeeper(Box::new(auditor)));
+        } else if self.with_ledger {
+            return Err("C12: the ledger is gone".into());
+        }
         let patience = self.now_us + 60_000_000;
         while !self.is_settled() {
             if self.now_us > patience || !self.step()? {
-                return Err("C7: committed offsets can't be read".into());
+                return Err("C7: committed offsets or the ledger can't be read".into());
             }
         }
         Ok(())
@@ -397,6 +422,7 @@ impl<'a> World<'a> {
                 let read = plan.execute(&self.disk, true).map_err(|error| error.to_string());
                 self.give(Event::Loaded(lane, load, read))?;
             }
+            Happening::Clean(lane, job) => self.clean(lane, job)?,
             Happening::Answer(index, frame) => {
                 let shown = self.answer(index, frame)?;
                 if let Some((wanted, log)) = collect
@@ -429,6 +455,14 @@ impl<'a> World<'a> {
             let often =
                 [("log.initial.task.delay.ms", "0"), ("log.retention.check.interval.ms", "5")];
             options.file.extend(often.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        }
+        if self.with_ledger {
+            // So often that most of the log is compacted, with so few keys at once that it takes
+            // several times.
+            let keys = (2 + self.random.below(5)) * 24;
+            let often = [("log.cleaner.backoff.ms", "10".to_owned())];
+            let few = [("log.cleaner.dedupe.buffer.size", keys.to_string())];
+            options.file.extend(often.into_iter().chain(few).map(|(k, v)| (k.to_owned(), v)));
         }
         options.file.extend(small.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let (mut node, report) = startup::open(&self.disk, &options, self.now())
@@ -527,6 +561,7 @@ impl<'a> World<'a> {
                 Actor::Gardener(gardener) => gardener.disconnected(),
                 Actor::Member(member) => member.disconnected(),
                 Actor::Keeper(keeper) => keeper.disconnected(),
+                Actor::Bookkeeper(keeper) => keeper.disconnected(),
             }
             let at = self.now_us + self.random.below(3_000);
             self.at(at, Happening::Wake(index));
@@ -544,8 +579,8 @@ impl<'a> World<'a> {
         let (frame, pause_us) = match &mut connection.actor {
             Actor::Admin { created: true } => return Ok(()),
             Actor::Admin { .. } => {
-                let topics = create_topics(self.with_group, self.with_keeper, random)?;
-                (Some(topics), 50_000)
+                let with = (self.with_group, self.with_keeper, self.with_ledger);
+                (Some(create_topics(with, random)?), 50_000)
             }
             Actor::Member(member) => {
                 let frame = member.next(self.winding_up, &mut self.checker, random)?;
@@ -553,6 +588,10 @@ impl<'a> World<'a> {
             }
             Actor::Keeper(keeper) => {
                 let frame = keeper.next(self.winding_up, wall_ms, random)?;
+                (frame, 500 + random.below(4_000))
+            }
+            Actor::Bookkeeper(keeper) => {
+                let frame = keeper.next(self.winding_up, &mut self.checker, random)?;
                 (frame, 500 + random.below(4_000))
             }
             Actor::Producer(producer) => {
@@ -598,6 +637,28 @@ impl<'a> World<'a> {
         self.give(Event::Completed(lane, completion))
     }
 
+    /// The next step of a compaction, which is a thread of its own in `server`.
+    fn clean(&mut self, lane: Lane, mut job: Box<CleanJob>) -> Result<(), String> {
+        let step = job.step(&self.disk, &mut |_| true);
+        self.note(|| format!("cleaner, lane {}", lane.0), 7 << 32 | lane.0);
+        let news = match step {
+            Ok(CleanStep::Mapped) => None,
+            Ok(CleanStep::Group(group)) => {
+                self.compacted += group.segments() as u64;
+                Some(Cleaned::Group(group))
+            }
+            Ok(CleanStep::Done(done)) => return self.give_cleaned(lane, Cleaned::Ended(Ok(done))),
+            Err(error) => return self.give_cleaned(lane, Cleaned::Ended(Err(error))),
+        };
+        let at = self.now_us + self.random.below(5_000);
+        self.at(at, Happening::Clean(lane, job));
+        news.map_or(Ok(()), |news| self.give_cleaned(lane, news))
+    }
+
+    fn give_cleaned(&mut self, lane: Lane, news: Cleaned) -> Result<(), String> {
+        self.give(Event::Cleaned(lane, news))
+    }
+
     fn schedule(&mut self, started: Vec<Started>) {
         for started in started {
             let at = self.now_us + started.takes_us;
@@ -631,6 +692,11 @@ impl<'a> World<'a> {
                 Effect::Load(lane, load, plan) => {
                     let at = self.now_us + self.random.below(20_000);
                     self.at(at, Happening::Load(lane, load, plan));
+                }
+                Effect::Clean(lane, order) => {
+                    let job = Box::new(order.plan.start(order.budget));
+                    let at = self.now_us + self.random.below(5_000);
+                    self.at(at, Happening::Clean(lane, job));
                 }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, _, reason) => return Err(format!("C6: closed: {reason}")),
@@ -708,6 +774,7 @@ impl<'a> World<'a> {
             Actor::Gardener(gardener) => gardener.answered(frame)?,
             Actor::Member(member) => member.answered(frame, &mut self.checker)?,
             Actor::Keeper(keeper) => keeper.answered(frame, start)?,
+            Actor::Bookkeeper(keeper) => keeper.answered(frame, &mut self.checker)?,
             Actor::Consumer(consumer) => {
                 shown = consumer.answered(frame, &mut self.checker)?;
                 let at = self.now_us + self.random.below(1_000);
@@ -720,8 +787,7 @@ impl<'a> World<'a> {
 
 /// A group's topic is made with it, with fewer partitions than the node would give it.
 fn create_topics(
-    with_group: bool,
-    with_keeper: bool,
+    (with_group, with_keeper, with_ledger): (bool, bool, bool),
     random: &mut Random,
 ) -> Result<Bytes, String> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
@@ -748,6 +814,16 @@ fn create_topics(
     }
     if with_keeper {
         topics.push(Keeper::topic(random));
+    }
+    if with_ledger {
+        let configs = vec![
+            config("cleanup.policy", "compact"),
+            config("min.cleanable.dirty.ratio", "0.01"),
+            config("delete.retention.ms", random.pick(&["0", "30"])),
+            config("segment.index.bytes", random.pick(&["24", "48", "96"])),
+            config("index.interval.bytes", "0"),
+        ];
+        topics.push(topic(LEDGER, 1, configs));
     }
     let message = CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
     request(&message, 5, 1)

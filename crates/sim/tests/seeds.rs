@@ -4,6 +4,7 @@
 fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
     let (mut committed, mut marked, mut retired) = (0, 0, 0);
+    let (mut kept, mut compacted) = (0, 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
@@ -15,6 +16,8 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
         committed += first.committed;
         marked += first.marked;
         retired += first.retired;
+        kept += first.kept;
+        compacted += first.compacted;
     }
     // A simulator that does nothing finds nothing.
     assert!(crashes > 400, "{crashes} power cuts");
@@ -24,4 +27,6 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     assert!(committed > 2_000, "{committed} commits acknowledged");
     assert!(marked > 100, "{marked} logs recovered by their marks");
     assert!(retired > 500, "{retired} records deleted after all groups had read them");
+    assert!(kept > 5_000, "{kept} writes to the ledger acknowledged");
+    assert!(compacted > 1_000, "{compacted} segments compacted");
 }

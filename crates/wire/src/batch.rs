@@ -173,6 +173,22 @@ impl BatchHeader {
         self.crc = crc32c::of_parts(&[&covered, payload]);
     }
 
+    /// A batch without records in this one's place, as compaction leaves where a producer's last
+    /// sequence must stay known: offsets, producer, sequence and latest timestamp are kept; codec,
+    /// base timestamp and delete horizon are not.
+    pub fn emptied(&self) -> [u8; HEADER_BYTES] {
+        let kept = ATTRIBUTE_LOG_APPEND_TIME | ATTRIBUTE_TRANSACTIONAL | ATTRIBUTE_CONTROL;
+        let mut header = Self {
+            length: (HEADER_BYTES - LOG_OVERHEAD) as i32,
+            attributes: self.attributes & kept,
+            base_timestamp: NONE,
+            count: 0,
+            ..*self
+        };
+        header.seal(&[]);
+        header.to_bytes()
+    }
+
     /// Offset of the last record; saturates where hostile fields would overflow.
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))

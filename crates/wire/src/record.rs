@@ -11,8 +11,9 @@
 use bytes::Bytes;
 
 use crate::batch::{
-    self, ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, ATTRIBUTE_TRANSACTIONAL, BatchError,
-    BatchHeader, HEADER_BYTES, LOG_OVERHEAD, SIZE_MAX, TimestampType,
+    self, ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_LOG_APPEND_TIME,
+    ATTRIBUTE_TRANSACTIONAL, BatchError, BatchHeader, HEADER_BYTES, LOG_OVERHEAD, SIZE_MAX,
+    TimestampType,
 };
 use crate::compress::{CompressError, Compression};
 use crate::{DecodeError, Reader, Writer};
@@ -284,6 +285,11 @@ pub struct BatchOptions {
     pub transactional: bool,
     /// A control batch.
     pub control: bool,
+    /// When its tombstones or markers may go, in milliseconds since 1970 (KIP-534); takes the place
+    /// of the base timestamp.
+    pub delete_horizon_ms: Option<i64>,
+    /// The batch's last offset, if compaction removed the record that had it.
+    pub last_offset: Option<i64>,
 }
 
 /// Builds one batch from records.
@@ -302,9 +308,9 @@ impl BatchBuilder {
     pub fn new(options: BatchOptions) -> Self {
         Self {
             next_offset: options.base_offset,
+            base_timestamp: options.delete_horizon_ms,
             options,
             payload: Writer::new(),
-            base_timestamp: None,
             max_timestamp: -1,
             count: 0,
         }
@@ -389,6 +395,9 @@ impl BatchBuilder {
         }
         attributes |= if options.transactional { ATTRIBUTE_TRANSACTIONAL } else { 0 };
         attributes |= if options.control { ATTRIBUTE_CONTROL } else { 0 };
+        attributes |=
+            if options.delete_horizon_ms.is_some() { ATTRIBUTE_DELETE_HORIZON } else { 0 };
+        let last_offset = options.last_offset.unwrap_or(self.next_offset - 1);
         let producer =
             options.producer.unwrap_or(ProducerStamp { id: -1, epoch: -1, base_sequence: -1 });
         let mut header = BatchHeader {
@@ -398,7 +407,7 @@ impl BatchBuilder {
             magic: 2,
             crc: 0,
             attributes,
-            last_offset_delta: (self.next_offset - options.base_offset - 1) as i32,
+            last_offset_delta: (last_offset - options.base_offset) as i32,
             base_timestamp: self.base_timestamp.unwrap_or(batch::NONE),
             max_timestamp,
             producer_id: producer.id,
@@ -532,6 +541,36 @@ mod tests {
             assert_eq!((&read[1].key, &read[1].value), (&None, &None));
             assert_eq!(read[2].key.as_deref(), Some(&b""[..]));
         }
+    }
+
+    #[test]
+    fn what_compaction_writes_keeps_place_producer_and_timestamps() {
+        let producer = Some(ProducerStamp { id: 9, epoch: 1, base_sequence: 7 });
+        let mut builder = BatchBuilder::new(BatchOptions {
+            base_offset: 40,
+            compression: Compression::Zstd,
+            producer,
+            delete_horizon_ms: Some(9_000),
+            last_offset: Some(49),
+            ..Default::default()
+        });
+        builder.push_at(42, 500, Some(b"k"), None, &[]);
+        let batch = builder.build().unwrap();
+        let header = BatchHeader::parse(&batch).unwrap();
+        assert!(header.has_delete_horizon());
+        assert_eq!((header.base_timestamp, header.max_timestamp), (9_000, 500));
+        assert_eq!((header.last_offset(), header.last_sequence()), (49, 16));
+        let read = records(&batch).unwrap().remove(0);
+        assert_eq!((read.offset, read.timestamp), (42, 500));
+
+        let empty = Bytes::copy_from_slice(&header.emptied());
+        batch::verify_crc(&empty).unwrap();
+        let header = BatchHeader::parse(&empty).unwrap();
+        assert_eq!((header.base_offset, header.last_offset(), header.count), (40, 49, 0));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (-1, 500));
+        assert_eq!((header.producer_id, header.last_sequence()), (9, 16));
+        assert_eq!((header.attributes, empty.len()), (0, HEADER_BYTES));
+        assert!(records(&empty).unwrap().is_empty());
     }
 
     #[test]

@@ -190,6 +190,7 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     node.begin_upkeep(now, &mut effects);
     drive_node(disk, &mut node, now, effects)?;
     take_clean_markers(disk, &clean)?;
+    node.begin_cleaning(now);
     node.starting = false;
     Ok((node, report))
 }
@@ -413,8 +414,9 @@ fn drive_node(
                 queue.extend(more);
             }
             Effect::Halt(reason) => return Err(StartError(reason)),
-            // A node that is starting loads nothing.
+            // A node that is starting loads and cleans nothing.
             Effect::Load(..)
+            | Effect::Clean(..)
             | Effect::Reply(_)
             | Effect::Close(..)
             | Effect::Info(_)

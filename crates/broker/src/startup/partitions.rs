@@ -13,6 +13,7 @@ use wire::files::{RecoveryMark, parse_marks, parse_partition_metadata};
 
 use super::directories::METADATA_DIR;
 use super::{Report, StartError, drive, drive_node, note_recovery, read_offsets};
+use crate::cleaner::{CLEANER_POINTS, Cleaning};
 use crate::event::Now;
 use crate::metrics::Traffic;
 use crate::node::{LogDir, Node};
@@ -26,6 +27,7 @@ struct Found {
     recovery: BTreeMap<(String, i32), i64>,
     starts: BTreeMap<(String, i32), i64>,
     marks: BTreeMap<(String, i32), RecoveryMark>,
+    cleaned: BTreeMap<(String, i32), i64>,
     names: BTreeSet<String>,
 }
 
@@ -48,6 +50,7 @@ pub fn open(
             recovery: read_offsets(disk, &dir.path.join(RECOVERY_POINTS))?,
             starts: read_offsets(disk, &dir.path.join(LOG_STARTS))?,
             marks: read_marks(disk, &dir.path.join(RECOVERY_MARKS))?,
+            cleaned: read_offsets(disk, &dir.path.join(CLEANER_POINTS))?,
             names: disk.list(&dir.path)?.into_iter().collect(),
             dir,
         });
@@ -94,7 +97,10 @@ fn open_topic(
         let name = format!("{}-{index}", topic.name);
         let here = locate(disk, node, &name, assigned, found)?;
         let key = (topic.name.to_string(), index as i32);
-        let settings = log_config(&config);
+        let cleaned = here.and_then(|found| found.cleaned.get(&key).copied());
+        let mut settings = log_config(&config);
+        // What was ever compacted lacks offsets, whatever is asked of the topic now.
+        settings.compact |= cleaned.is_some();
         let (log, dir) = match here {
             Some(found) => {
                 let path = found.dir.path.join(&name);
@@ -131,6 +137,7 @@ fn open_topic(
             offline: false,
             produces: VecDeque::new(),
             fetches: Vec::new(),
+            cleaning: Cleaning::from(cleaned),
             late_since_ms: None,
             checkpointed: 0,
         });

@@ -1,5 +1,6 @@
 //! The node by its bytes: requests in, answers out, on a disk in memory.
 
+mod compaction;
 mod groups;
 mod progress;
 mod retention;

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now};
+use broker::{Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now};
 use messages::create_topics_request::CreatableTopic;
 use messages::header::{request_header_version, response_header_version};
 use messages::*;
+use ottla_log::CleanStep;
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::disk::{Completion, Disk};
 use wire::{Bytes, Reader, Writer};
@@ -91,6 +92,21 @@ impl Rig {
                     Effect::Load(lane, load, plan) => {
                         let read = plan.execute(&self.disk, true).map_err(|e| e.to_string());
                         self.loads.push_back(Event::Loaded(lane, load, read));
+                    }
+                    Effect::Clean(lane, order) => {
+                        let mut job = order.plan.start(order.budget);
+                        let news = loop {
+                            match job.step(&self.disk, &mut |_| true) {
+                                Ok(CleanStep::Mapped) => {}
+                                Ok(CleanStep::Group(group)) => {
+                                    let news = Cleaned::Group(group);
+                                    events.push_back(Event::Cleaned(lane, news));
+                                }
+                                Ok(CleanStep::Done(done)) => break Ok(done),
+                                Err(error) => break Err(error),
+                            }
+                        };
+                        events.push_back(Event::Cleaned(lane, Cleaned::Ended(news)));
                     }
                     Effect::Reply(reply) => {
                         let mut reply = reply;

@@ -408,37 +408,30 @@ pub const ROWS: &[Row] = table! {
         "The protocol of each listener name; only PLAINTEXT until TLS and SASL exist.";
     "listeners": FullList(&[]), Some("PLAINTEXT://:9092"), PerBroker, Honoured,
         "Addresses to listen on, as NAME://host:port.";
-    "log.cleaner.backoff.ms": Long(0, MAX), Some("15000"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.backoff.ms": Long(0, MAX), Some("15000"), Cluster, Honoured,
         "How long the cleaner sleeps when nothing is dirty.";
-    "log.cleaner.dedupe.buffer.size": Long(MIN, MAX), Some("134217728"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.dedupe.buffer.size": Long(MIN, MAX), Some("134217728"), Cluster, Honoured,
         "Memory for the key tables of all cleaner threads.";
-    "log.cleaner.delete.retention.ms": Long(0, MAX), Some("86400000"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.delete.retention.ms": Long(0, MAX), Some("86400000"), Cluster, Honoured,
         "How long delete markers stay in a compacted log.";
-    "log.cleaner.enable": Boolean, Some("true"), ReadOnly, NoEffect("logs are not compacted yet"),
+    "log.cleaner.enable": Boolean, Some("true"), ReadOnly, Honoured,
         "Run the cleaner; compacted topics grow for ever without it.";
-    "log.cleaner.io.buffer.load.factor": Double(f64::MIN, f64::MAX), Some("0.9"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.io.buffer.load.factor": Double(f64::MIN, f64::MAX), Some("0.9"), Cluster, Honoured,
         "How full the cleaner's key table may get.";
     "log.cleaner.io.buffer.size": Int(0, MAX_INT), Some("524288"), Cluster,
-        NoEffect("logs are not compacted yet"),
+        NoEffect("reads and writes are of some hundred KiB in any case"),
         "Memory for reading and writing of all cleaner threads.";
     "log.cleaner.io.max.bytes.per.second": Double(f64::MIN, f64::MAX),
-        Some("1.7976931348623157E308"), Cluster, NoEffect("logs are not compacted yet"),
+        Some("1.7976931348623157E308"), Cluster, Honoured,
         "Most bytes per second the cleaner reads and writes.";
     "log.cleaner.max.compaction.lag.ms": Long(1, MAX), Some("9223372036854775807"), Cluster,
-        NoEffect("logs are not compacted yet"),
+        Honoured,
         "Longest time a record may stay uncompacted.";
-    "log.cleaner.min.cleanable.ratio": Double(0.0, 1.0), Some("0.5"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.min.cleanable.ratio": Double(0.0, 1.0), Some("0.5"), Cluster, Honoured,
         "Share of dirty bytes at which a log is cleaned.";
-    "log.cleaner.min.compaction.lag.ms": Long(0, MAX), Some("0"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.min.compaction.lag.ms": Long(0, MAX), Some("0"), Cluster, Honoured,
         "Shortest time a record stays uncompacted.";
-    "log.cleaner.threads": Int(0, MAX_INT), Some("1"), Cluster,
-        NoEffect("logs are not compacted yet"),
+    "log.cleaner.threads": Int(0, MAX_INT), Some("1"), Cluster, Honoured,
         "Threads that compact logs.";
     "log.cleanup.policy": List(&["compact", "delete"]), Some("delete"), Cluster, Honoured,
         "What happens to old data of a topic: delete, compact, both or nothing.";

@@ -1,6 +1,7 @@
 //! Tests of the log as a whole, on the forgetful disk and on a directory of Apache Kafka's.
 
 mod behaviour;
+mod clean;
 mod faults;
 mod golden;
 mod model;
