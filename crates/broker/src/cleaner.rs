@@ -8,7 +8,9 @@
 //! layout and meaning, so that either goes on where the other stopped.
 //!
 //! Invariants:
-//! - I1: the checkpoint of a log moves only when all groups of a cleaning took their places.
+//! - I1: the checkpoint of a log moves only when all groups of a cleaning took their places, and
+//!   durably: a cut that brings old segments back must not find them called clean, or tombstones go
+//!   from them while older values stay.
 //! - I2: a directory's name is not free while a job may still write files there.
 //!
 //! [`Event::Cleaned`]: crate::Event::Cleaned
@@ -51,6 +53,8 @@ pub enum Cleaned {
 pub struct Cleaning {
     /// Its line of [`CLEANER_POINTS`].
     pub point: Option<i64>,
+    /// What `point` will be when the files of the last cleaning have their names (I1).
+    settling: Option<i64>,
     /// It is left alone before then, on the steady clock.
     not_before_ms: i64,
     /// It holds what can't be read.
@@ -61,6 +65,11 @@ impl Cleaning {
     /// One that was cleaned up to there.
     pub fn from(point: Option<i64>) -> Self {
         Self { point, ..Self::default() }
+    }
+
+    /// True if [`Node::settle_cleaning`] is to be asked.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.settling.is_some()
     }
 }
 
@@ -239,6 +248,18 @@ impl Node {
         }
     }
 
+    /// Moves the checkpoint once the files of a cleaning have their names (I1).
+    pub(crate) fn settle_cleaning(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+        let Some(partition) = self.partitions.get_mut(&lane) else { return };
+        if partition.log.is_installing() {
+            return;
+        }
+        if let Some(end) = partition.cleaning.settling.take() {
+            partition.cleaning.point = Some(end);
+            self.write_checkpoints(out);
+        }
+    }
+
     fn job_ended(
         &mut self,
         lane: Lane,
@@ -257,8 +278,8 @@ impl Node {
         match result {
             // Invariant I1.
             Ok(done) if !job.refused => {
-                cleaning.point = Some(done.end);
-                self.write_checkpoints(out);
+                cleaning.settling = Some(done.end);
+                self.settle_cleaning(lane, out);
             }
             // Retention was faster, or the log was truncated: another look will tell.
             Ok(_) | Err(CleanError::Gone) => {

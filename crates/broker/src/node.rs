@@ -631,9 +631,13 @@ impl Node {
         match partition.log.on_completion(completion, &mut submissions) {
             Ok(_) => {
                 submit(lane, submissions, out);
+                let settling = partition.cleaning.is_settling();
                 if partition.advance() {
                     self.advanced(lane, out);
                     groups::advanced(self, lane, now, out);
+                }
+                if settling {
+                    self.settle_cleaning(lane, out);
                 }
             }
             Err(error) => {
