@@ -89,7 +89,9 @@ impl Node {
             }
         }
         if now.steady_ms >= self.upkeep.next_checkpoint_ms {
-            self.upkeep.next_checkpoint_ms = now.steady_ms + CHECKPOINT_EVERY_MS;
+            let marking = self.partitions.values().any(|partition| partition.log.is_marking());
+            let every = if marking { MARKS_EVERY_MS } else { CHECKPOINT_EVERY_MS };
+            self.upkeep.next_checkpoint_ms = now.steady_ms + every;
             let written = self.write_checkpoints(out);
             if std::mem::take(&mut self.upkeep.failed) {
                 self.removals.wait_for(written);

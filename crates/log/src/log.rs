@@ -243,7 +243,7 @@ impl Log {
     ) -> Result<Progress, StorageError> {
         let token = completion.token;
         let moved = self.commit.complete(completion, out)?;
-        self.marks.complete(token);
+        self.marks.complete(token, self.commit.flushed());
         if let Some(found) = self.indexing.iter().position(|(last, ..)| *last == token) {
             let (_, base, index) = self.indexing.swap_remove(found);
             match self.segments.iter_mut().find(|segment| segment.base == base) {
@@ -313,7 +313,8 @@ impl Log {
         }
         self.closing = Closing::Finishing;
         // A log that nothing was appended to since they were written has its files.
-        let written = self.is_marked() && self.snapshots.last() == Some(&self.end);
+        let written =
+            self.is_marked() && self.marks.is_exact() && self.snapshots.last() == Some(&self.end);
         if let Some(active) = self.segments.last_mut().filter(|_| !written) {
             active.note_time();
             let base = active.base;
@@ -422,14 +423,20 @@ impl Log {
         };
         let aborted: Vec<u8> = segment.aborted.iter().flat_map(|txn| txn.to_bytes()).collect();
         let mut files = vec![("index", offsets), ("timeindex", times)];
-        if !aborted.is_empty() {
+        let mut tokens = Vec::new();
+        if aborted.is_empty() {
+            // One may be there of records that a cut of the power took.
+            let path = segment::path(&self.dir, base, "txnindex");
+            tokens.push(self.commit.other(Op::RemoveFile { path }, out));
+        } else {
             files.push(("txnindex", aborted.into()));
         }
         let submit = |(extension, bytes)| {
             let path = segment::path(&self.dir, base, extension);
             self.replace(path, bytes, recover_from, out)
         };
-        files.into_iter().map(submit).collect()
+        tokens.extend(files.into_iter().map(submit));
+        tokens
     }
 
     fn open_indexes(

@@ -20,15 +20,25 @@ use crate::segment::{self, Segment};
 /// A log's marks.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    /// Its files are on disk.
+    /// What it speaks of and its files are on disk.
     set: Option<RecoveryMark>,
-    /// What waits for its files.
+    /// Its files say that and nothing more.
+    exact: bool,
+    /// The offset of the one before, which may be what is written down still.
+    before: Option<i64>,
+    /// What waits for its files, and for its records to be durable.
     coming: Option<(Vec<Token>, RecoveryMark)>,
 }
 
 impl Marks {
-    pub fn of(set: Option<RecoveryMark>) -> Self {
-        Self { set, coming: None }
+    /// As a log begins that was just opened.
+    pub fn of(set: Option<RecoveryMark>, exact: bool) -> Self {
+        Self { set, exact, before: None, coming: None }
+    }
+
+    /// True if the files of the mark say what is before it and nothing more.
+    pub fn is_exact(&self) -> bool {
+        self.exact && self.coming.is_none()
     }
 
     /// Forgets the mark of segments that are no more what they were.
@@ -37,12 +47,14 @@ impl Marks {
         self.coming = self.coming.take().filter(|(_, mark)| !is_other(mark.base));
     }
 
-    /// Takes note that a submission ended.
-    pub fn complete(&mut self, token: Token) {
+    /// Takes note that a submission ended, and how far the log is durable now.
+    pub fn complete(&mut self, token: Token, flushed: i64) {
         if let Some((tokens, mark)) = &mut self.coming {
             tokens.retain(|waited| *waited != token);
-            if tokens.is_empty() {
+            if tokens.is_empty() && mark.offset <= flushed {
+                self.before = self.set.map(|before| before.offset);
                 self.set = Some(*mark);
+                self.exact = true;
                 self.coming = None;
             }
         }
@@ -55,6 +67,11 @@ impl Log {
         let durable = |mark: &RecoveryMark| mark.offset <= self.flushed();
         let there = |mark: &RecoveryMark| self.segments.iter().any(|s| s.base == mark.base);
         self.marks.set.filter(|mark| durable(mark) && there(mark))
+    }
+
+    /// True while the files of a mark are being written, or its records.
+    pub fn is_marking(&self) -> bool {
+        self.marks.coming.is_some()
     }
 
     /// Bytes that recovery would read if the process died now, `recovery_point` being the one that
@@ -89,10 +106,12 @@ impl Log {
         tokens.extend(self.write_epochs(out));
         tokens.push(self.write_snapshot(None, out));
         self.marks.coming = Some((tokens, mark));
-        // Of snapshots within segments, the new one is needed, and the one told of at the moment.
-        let told = self.marks.set.map(|mark| mark.offset);
+        // Of snapshots within segments, the new one is needed, and those that may be told of.
+        let told = [self.marks.set.map(|mark| mark.offset), self.marks.before];
         let needed = |offset: i64| {
-            offset == end || Some(offset) == told || self.segments.iter().any(|s| s.base == offset)
+            offset == end
+                || told.contains(&Some(offset))
+                || self.segments.iter().any(|s| s.base == offset)
         };
         let (kept, stale) = self.snapshots.iter().copied().partition(|offset| needed(*offset));
         self.snapshots = kept;

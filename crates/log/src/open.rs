@@ -90,6 +90,8 @@ struct Opening<'a> {
     epochs: Epochs,
     /// Bases of the segments that were recovered, rising, and from which offset on.
     recovered: Vec<(i64, i64)>,
+    /// The active segment's index files say what is there and nothing more.
+    exact: bool,
 }
 
 /// The parsed index files of a segment.
@@ -99,6 +101,8 @@ struct Indexes {
     aborted: Vec<AbortedTxn>,
     /// Byte at which the last indexed batch starts.
     last: u64,
+    /// The files hold nothing else.
+    exact: bool,
 }
 
 impl Log {
@@ -118,8 +122,17 @@ impl Log {
         let report = RecoveryReport::default();
         let epochs = Epochs::default();
         let compact = config.compact;
-        let mut opening =
-            Opening { disk, compact, dir: path, mode, ids, report, epochs, recovered: Vec::new() };
+        let mut opening = Opening {
+            disk,
+            compact,
+            dir: path,
+            mode,
+            ids,
+            report,
+            epochs,
+            recovered: Vec::new(),
+            exact: false,
+        };
         let (bases, snapshots) = opening.sort_names()?;
         let topic_id = opening.topic_id()?;
         let stored_epochs = opening.stored_epochs()?;
@@ -143,7 +156,7 @@ impl Log {
         // Files that were closed in order say all there is to say, as those of a mark do.
         let whole = mode.clean && opening.recovered.is_empty() && !log.epochs_dirty;
         let closed = || mark_at(&log.segments, end, &log.epochs);
-        log.marks = Marks::of(if whole { closed() } else { opening.report.mark });
+        log.marks = Marks::of(if whole { closed() } else { opening.report.mark }, opening.exact);
         if !mode.clean || !opening.recovered.is_empty() {
             store_epochs(disk, &mut log)?;
             // The process may have been killed between making a name and syncing its directory:
@@ -431,6 +444,7 @@ impl Opening<'_> {
             return Ok(None);
         };
         let aborted = self.optional(&self.path(segment.base, "txnindex"))?.unwrap_or_default();
+        let bytes = offsets.len() + times.len();
         let (Ok(offsets), Ok(times), Ok(aborted)) = (
             OffsetIndexEntry::parse_file(&offsets),
             TimeIndexEntry::parse_file(&times),
@@ -439,12 +453,15 @@ impl Opening<'_> {
             return Ok(None);
         };
         let last = offsets.last().map_or(0, |entry| u64::from(entry.position));
-        Ok((last < segment.size.max(1)).then_some(Indexes { offsets, times, aborted, last }))
+        let read = offsets.len() * OffsetIndexEntry::BYTES + times.len() * TimeIndexEntry::BYTES;
+        let exact = bytes == read;
+        let indexes = Indexes { offsets, times, aborted, last, exact };
+        Ok((last < segment.size.max(1)).then_some(indexes))
     }
 
     /// A rolled segment by its index files alone; `None` if they can't be used.
     fn load_rolled(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
-        let Some(Indexes { offsets, times, aborted, last }) = self.indexes(segment)? else {
+        let Some(Indexes { offsets, times, aborted, last, .. }) = self.indexes(segment)? else {
             return Ok(None);
         };
         let (offset_entries, time_entries) = (offsets.len() as u64, times.len() as u64);
@@ -470,9 +487,11 @@ impl Opening<'_> {
     /// on, payloads are not read. `None` if the indexes can't be used, or the walk does not end
     /// where the file does.
     fn load_active(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
-        let Some(Indexes { offsets, times, aborted, last }) = self.indexes(segment)? else {
+        let Some(Indexes { offsets, times, aborted, last, exact }) = self.indexes(segment)? else {
             return Ok(None);
         };
+        let latest = times.last().map_or(0, |last| i64::from(last.relative_offset));
+        let latest = aborted.last().map_or(-1, |last| last.last_offset).max(segment.base + latest);
         let indexed = offsets.last().map(|entry| segment.base + i64::from(entry.relative_offset));
         let mut loaded = Segment::resume(segment.base, segment.file, last, offsets, times);
         loaded.aborted = aborted;
@@ -489,7 +508,10 @@ impl Opening<'_> {
                     loaded.note(&header, REBUILT_INDEX_INTERVAL);
                     end = header.next_offset();
                 }
-                Ok(None) => return Ok(Some((loaded, end))),
+                Ok(None) => {
+                    self.exact = exact && latest < end;
+                    return Ok(Some((loaded, end)));
+                }
                 Ok(Some(_)) | Err(WalkError::Bad { .. }) => return Ok(None),
                 Err(WalkError::Disk(error)) => return Err(error),
             }
@@ -675,7 +697,8 @@ impl Opening<'_> {
         let border = |offset: &i64| segments.iter().any(|segment| segment.base == *offset);
         let mut kept = Vec::new();
         for offset in snapshots {
-            if *offset <= end && (Some(offset) == newest || border(offset)) {
+            let marked = self.report.mark.is_some_and(|mark| mark.offset == *offset);
+            if *offset <= end && (Some(offset) == newest || marked || border(offset)) {
                 kept.push(*offset);
             } else {
                 self.remove(&format!("{offset:020}.snapshot"))?;

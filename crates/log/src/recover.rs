@@ -209,7 +209,12 @@ fn remember_older(
 ) -> Result<(), StorageError> {
     let mut left = BACKFILL_BYTES;
     for segment in segments.iter().rev().filter(|segment| segment.base < snapshot) {
-        let at = tail_position(disk, segment, left)?;
+        // A mark's snapshot lies within a segment, whose index is in memory then.
+        let end = match &segment.index {
+            Index::Memory { .. } => segment.position_after(snapshot),
+            Index::Disk(_) => segment.size,
+        };
+        let at = tail_position(disk, segment, end, left)?;
         let mut headers = Vec::new();
         let mut walker = Walker::new(disk, dir, segment, at, segment.size);
         loop {
@@ -220,7 +225,7 @@ fn remember_older(
             }
         }
         headers.iter().rev().for_each(|header| producers.remember_older(header));
-        left = left.saturating_sub(segment.size - at);
+        left = left.saturating_sub(end - at);
         if left == 0 || at > 0 {
             break;
         }
@@ -228,10 +233,15 @@ fn remember_older(
     Ok(())
 }
 
-/// A byte of the segment where a batch starts, at most `tail` bytes before its end if its index
+/// A byte of the segment where a batch starts, at most `tail` bytes before `end` if its index
 /// knows one there.
-fn tail_position(disk: &dyn Disk, segment: &Segment, tail: u64) -> Result<u64, StorageError> {
-    let wanted = segment.size.saturating_sub(tail);
+fn tail_position(
+    disk: &dyn Disk,
+    segment: &Segment,
+    end: u64,
+    tail: u64,
+) -> Result<u64, StorageError> {
+    let wanted = end.saturating_sub(tail);
     if wanted == 0 {
         return Ok(0);
     }
@@ -248,7 +258,7 @@ fn tail_position(disk: &dyn Disk, segment: &Segment, tail: u64) -> Result<u64, S
         }
     };
     let found = entries.iter().find(|entry| u64::from(entry.position) >= wanted);
-    Ok(found.map_or(segment.size, |entry| u64::from(entry.position)))
+    Ok(found.map_or(end, |entry| u64::from(entry.position).min(end)))
 }
 
 fn replay(

@@ -175,6 +175,15 @@ impl Segment {
         let after = offsets.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
         after.checked_sub(1).map_or(0, |index| u64::from(offsets[index].position))
     }
+
+    /// A byte at or after which no batch ends before `offset`, where a batch starts, from the index
+    /// in memory: that of the first entry there, or the end.
+    pub fn position_after(&self, offset: i64) -> u64 {
+        let Index::Memory { offsets, .. } = &self.index else { return self.size };
+        let relative = offset.saturating_sub(self.base);
+        let after = offsets.partition_point(|entry| i64::from(entry.relative_offset) < relative);
+        offsets.get(after).map_or(self.size, |entry| u64::from(entry.position))
+    }
 }
 
 /// `<dir>/<20 digits>.<extension>`.

@@ -128,21 +128,19 @@ impl Work {
 }
 
 impl Volume {
-    /// `covered`: a sync that a sweep does, too.
+    /// `covered`: it can be done together with others.
     fn put(&self, work: Work, covered: bool) {
         let mut waiting = lock(&self.waiting);
         match work {
             Work::Operation(lane, submission) if covered => {
-                waiting.syncs.push_back((lane, submission));
+                if matches!(submission.op, Op::Sync { .. }) {
+                    waiting.syncs.push_back((lane, submission));
+                } else {
+                    waiting.names.push_back((lane, submission));
+                }
             }
             Work::Operation(lane, submission @ Submission { op: Op::Sync { .. }, .. }) => {
                 waiting.alone.push_back((lane, submission));
-            }
-            Work::Operation(
-                lane,
-                submission @ Submission { op: Op::Replace { .. } | Op::SyncDir { .. }, .. },
-            ) => {
-                waiting.names.push_back((lane, submission));
             }
             other => waiting.others.push_back(other),
         }
@@ -199,16 +197,23 @@ impl Volume {
         let mut waiting = lock(&self.waiting);
         waiting.syncing -= 1;
         waiting.sync_takes = (waiting.sync_takes * 7 + took) / 8;
+        // This thread has ends to tell of first.
+        let more = waiting.may_begin();
+        drop(waiting);
+        if more {
+            self.ready.notify_one();
+        }
     }
 
     /// Ends what is no sync.
     fn other_ended(&self, names: bool) {
         let mut waiting = lock(&self.waiting);
         waiting.others_busy -= 1;
-        if names {
-            waiting.naming = false;
-            drop(waiting);
-            self.ready.notify_all();
+        waiting.naming &= !names;
+        let more = waiting.may_begin();
+        drop(waiting);
+        if more {
+            self.ready.notify_one();
         }
     }
 }
@@ -258,19 +263,20 @@ impl Waiting {
         Some(Work::Operation(lane, submission))
     }
 
+    /// Names first, since records wait for them; reads may take long.
     fn next_other(&mut self, may_share: bool) -> Option<Work> {
-        if let Some(work) = self.others.pop_front() {
-            return Some(work);
-        }
         if self.naming {
-            return None;
+            return self.others.pop_front();
         }
         if self.names.len() >= SWEEP_MIN && may_share {
             self.naming = true;
             let count = self.names.len().min(NAMES_MAX);
             return Some(Work::Names(self.names.drain(..count).collect()));
         }
-        self.names.pop_front().map(|(lane, submission)| Work::Operation(lane, submission))
+        match self.names.pop_front() {
+            Some((lane, submission)) => Some(Work::Operation(lane, submission)),
+            None => self.others.pop_front(),
+        }
     }
 }
 
@@ -377,6 +383,9 @@ impl DiskRunner {
             Work::Operation(_, Submission { op: Op::Sync { file }, .. }) => {
                 self.disk.is_covered(number, *file)
             }
+            Work::Operation(_, Submission { op: Op::Replace { .. } | Op::SyncDir { .. }, .. }) => {
+                self.disk.shares_names(number)
+            }
             _ => false,
         };
         volume.put(work, covered);
@@ -420,7 +429,7 @@ fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done 
             Done::Operations(vec![(lane, Completion { token, result })])
         }
         Work::Sweep(syncs) => Done::Operations(sweep(disk, number, volume, syncs)),
-        Work::Names(names) => Done::Operations(together(disk, names)),
+        Work::Names(names) => Done::Operations(together(disk, number, names)),
         Work::Read(lane, load, plan) => {
             let read = plan.execute(disk, true).map_err(|error| error.to_string());
             Done::Read(lane, load, read)
@@ -458,15 +467,22 @@ fn sweep(
     done
 }
 
-/// All these together; if that fails, each by itself, to tell whose failure it was.
-fn together(disk: &OsDisk, names: Vec<(Lane, Submission)>) -> Vec<(Lane, Completion)> {
-    let ops: Vec<Op> = names.iter().map(|(_, submission)| submission.op.clone()).collect();
+/// All these together.
+fn together(
+    disk: &OsDisk,
+    number: usize,
+    names: Vec<(Lane, Submission)>,
+) -> Vec<(Lane, Completion)> {
+    let (tokens, ops): (Vec<_>, Vec<_>) =
+        names.into_iter().map(|(lane, Submission { token, op })| ((lane, token), op)).unzip();
+    let shared = disk.shares_names(number);
     let done = disk.execute_all(&ops);
-    let end = |(lane, Submission { token, op })| {
-        let result = if done.is_ok() { Ok(()) } else { disk.execute(&op) };
-        (lane, Completion { token, result })
-    };
-    names.into_iter().map(end).collect()
+    if shared && !disk.shares_names(number) {
+        let told = "making many files durable at once failed; each is from now on on its own";
+        log_line::line("ERROR", told);
+    }
+    let end = |((lane, token), result)| (lane, Completion { token, result });
+    tokens.into_iter().zip(done).map(end).collect()
 }
 
 impl Drop for DiskRunner {
@@ -489,7 +505,7 @@ const SWEEP_MIN: usize = 8;
 /// So many threads of a volume sync one file each, where it can be done for many at once.
 const SYNCING_MAX: usize = 4;
 /// So many small files are done together at most: others must not wait for ever.
-const NAMES_MAX: usize = 4_096;
+const NAMES_MAX: usize = 512;
 /// How long a sweep may take in any case.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
 /// Threads of a volume that may do what is no sync, which may take long.

@@ -5,7 +5,8 @@
 //! Owns the operations put off. Invariants:
 //! - I1: what was put off is not durable, and a file to be replaced still has its old content,
 //!   before `settle` returned without an error.
-//! - I2: whatever names a path, or closes a file, that something put off is about comes after it.
+//! - I2: whatever names a path, or closes a file, that something put off is about comes after it;
+//!   what is about others does not wait (D1 is kept for each path, not between them).
 //! - I3: memory is bounded: with [`OPERATIONS_MAX`] or [`BYTES_MAX`] put off, they are done.
 
 use std::collections::BTreeSet;
@@ -49,7 +50,7 @@ impl<'a> Deferred<'a> {
     pub fn settle(&self) -> Result<()> {
         // Taken first: nobody may come to think that what failed can be tried again (D4).
         let Waiting { ops, closed, .. } = std::mem::take(&mut *self.lock());
-        self.disk.execute_all(&ops)?;
+        self.disk.execute_all(&ops).into_iter().collect::<Result<()>>()?;
         closed.iter().try_for_each(|op| self.disk.execute(op))
     }
 
@@ -130,10 +131,6 @@ impl Disk for Deferred<'_> {
             Op::Write { .. } | Op::Truncate { .. } => return self.disk.execute(op),
         }
         self.settle_before(Waiting::is_full)
-    }
-
-    fn execute_all(&self, ops: &[Op]) -> Result<()> {
-        ops.iter().try_for_each(|op| self.execute(op))
     }
 
     fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {

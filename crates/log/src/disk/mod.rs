@@ -226,12 +226,10 @@ pub trait Disk: Send + Sync {
     /// It was not, or not provably, done (D4).
     fn execute(&self, op: &Op) -> Result<()>;
 
-    /// Does all of these, in no order one may rely on; a disk that can shares their syncs.
-    ///
-    /// # Errors
-    /// One was not, or not provably, done (D4); nothing is known of the others.
-    fn execute_all(&self, ops: &[Op]) -> Result<()> {
-        ops.iter().try_for_each(|op| self.execute(op))
+    /// Does each of these once, in no order one may rely on, and tells what became of it; a disk
+    /// that can shares their syncs.
+    fn execute_all(&self, ops: &[Op]) -> Vec<Result<()>> {
+        ops.iter().map(|op| self.execute(op)).collect()
     }
 
     /// Up to `len` bytes from byte `at`; fewer only where the file ends.

@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -33,6 +34,10 @@ struct Volume {
     /// Open from the start to the end, because the system tells of a failed write only those who
     /// had the file system open when it failed.
     dir: File,
+    /// The same for what is done together, which hears of a failure by itself.
+    names: Mutex<File>,
+    /// It did.
+    names_fail: AtomicBool,
     device: u64,
     /// `syncfs` does there what `fdatasync` does.
     can_sync_all: bool,
@@ -173,9 +178,20 @@ impl OsDisk {
         let volume = |path: &PathBuf| {
             let open = || {
                 let dir = File::open(path)?;
+                // Not a duplicate, which would share what was told.
+                let names = Mutex::new(File::open(path)?);
                 let device = dir.metadata()?.dev();
                 let (can_sync_all, flush_after) = reports_all(&dir)?;
-                Ok(Volume { path: path.clone(), dir, device, can_sync_all, flush_after })
+                let names_fail = AtomicBool::new(false);
+                Ok(Volume {
+                    path: path.clone(),
+                    dir,
+                    names,
+                    names_fail,
+                    device,
+                    can_sync_all,
+                    flush_after,
+                })
             };
             open().map_err(|error: io::Error| StorageError::io("open", path, &error))
         };
@@ -237,15 +253,8 @@ impl OsDisk {
     pub fn sync_all(&self, volume: usize) -> Result<()> {
         let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
         let of = self.volumes.get(volume).ok_or_else(missing)?;
-        let sync = || loop {
-            match rustix::fs::syncfs(&of.dir) {
-                Ok(()) if of.flush_after => return of.dir.sync_all(),
-                Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        };
-        sync().map_err(|error: io::Error| StorageError::io("sync", &of.path, &error))
+        let synced = sync_file_system(&of.dir, of.flush_after);
+        synced.map_err(|error| StorageError::io("sync", &of.path, &error))
     }
 
     /// The volume whose [`Self::sync_all`] does what the operation waits for.
@@ -253,36 +262,84 @@ impl OsDisk {
         let dir = match op {
             Op::Sync { file } => {
                 let volume = self.volume_of_file(*file);
-                return self.is_covered(volume, *file).then_some(volume);
+                let covered = self.shares_names(volume) && self.is_covered(volume, *file);
+                return covered.then_some(volume);
             }
             Op::SyncDir { path } => path,
             Op::Replace { path, .. } => path.parent()?,
             _ => return None,
         };
         let number = self.volume_of_path(dir)?;
-        let volume = self.volumes.get(number).filter(|volume| volume.can_sync_all)?;
+        let volume = self.volumes.get(number).filter(|_| self.shares_names(number))?;
         let device = fs::metadata(dir).ok()?.dev();
         (device == volume.device).then_some(number)
     }
 
-    /// Does these, all of that volume, with two syncs for all.
-    fn execute_shared(&self, volume: usize, ops: &[&Op]) -> Result<()> {
-        let replaced = ops.iter().filter_map(|op| match op {
-            Op::Replace { path, bytes } => Some((path, bytes, temporary(path))),
-            _ => None,
-        });
-        let replaced: Vec<_> = replaced.collect();
+    /// Does those of `ops`, all of that volume, with two syncs for all, and notes what became of
+    /// each. Left over are those that have to be done alone, because the first sync failed: that
+    /// takes nothing away from what each file tells by itself, and files to be replaced are written
+    /// anew. A directory has nothing more to tell, so its sync failed, too.
+    fn execute_shared(
+        &self,
+        volume: usize,
+        ops: &[Op],
+        indexes: &[usize],
+        done: &mut [Option<Result<()>>],
+    ) {
         let at = |path: &Path, done: io::Result<()>| {
             done.map_err(|error| StorageError::io("replace", path, &error))
         };
-        for (path, bytes, temporary) in &replaced {
-            at(path, fs::write(temporary, bytes))?;
+        let mut replaced = Vec::new();
+        for &index in indexes {
+            if let Op::Replace { path, bytes } = &ops[index] {
+                let temporary = temporary(path);
+                match at(path, fs::write(&temporary, bytes)) {
+                    Ok(()) => replaced.push((index, path, temporary)),
+                    failed => done[index] = Some(failed),
+                }
+            }
         }
-        self.sync_all(volume)?;
-        for (path, _, temporary) in &replaced {
-            at(path, fs::rename(temporary, path))?;
+        if let Err(error) = self.sync_names(volume) {
+            for &index in indexes {
+                if matches!(ops[index], Op::SyncDir { .. }) {
+                    done[index] = Some(Err(error.clone()));
+                }
+            }
+            return;
         }
-        if replaced.is_empty() { Ok(()) } else { self.sync_all(volume) }
+        for &index in indexes {
+            if matches!(ops[index], Op::Sync { .. } | Op::SyncDir { .. }) {
+                done[index] = Some(Ok(()));
+            }
+        }
+        for (index, path, temporary) in &replaced {
+            done[*index] = Some(at(path, fs::rename(temporary, path)));
+        }
+        if let Err(error) = if replaced.is_empty() { Ok(()) } else { self.sync_names(volume) } {
+            for (index, ..) in replaced {
+                done[index] = Some(Err(error.clone()));
+            }
+        }
+    }
+
+    /// As [`Self::sync_all`], for operations done together: the system tells of a failed write once
+    /// for each descriptor, and what it tells one must not be missed by the other. After a failure
+    /// nothing is done together in that volume any more.
+    fn sync_names(&self, volume: usize) -> Result<()> {
+        let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
+        let of = self.volumes.get(volume).ok_or_else(missing)?;
+        let names = of.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let synced = sync_file_system(&names, of.flush_after);
+        if synced.is_err() {
+            of.names_fail.store(true, Ordering::Release);
+        }
+        synced.map_err(|error| StorageError::io("sync", &of.path, &error))
+    }
+
+    /// True if operations on names can be done together in that volume, and that never failed.
+    pub fn shares_names(&self, volume: usize) -> bool {
+        let can = |of: &Volume| of.can_sync_all && !of.names_fail.load(Ordering::Acquire);
+        self.volumes.get(volume).is_some_and(can)
     }
 
     fn shard(&self, file: FileId) -> &Shard {
@@ -370,21 +427,22 @@ impl Disk for OsDisk {
         }
     }
 
-    fn execute_all(&self, ops: &[Op]) -> Result<()> {
-        let mut shared: Vec<Vec<&Op>> = vec![Vec::new(); self.volumes.len()];
-        for op in ops {
-            match self.shares_sync(op).and_then(|volume| shared.get_mut(volume)) {
-                Some(shared) => shared.push(op),
-                None => self.execute(op)?,
+    fn execute_all(&self, ops: &[Op]) -> Vec<Result<()>> {
+        let mut shared: Vec<Vec<usize>> = vec![Vec::new(); self.volumes.len()];
+        for (index, op) in ops.iter().enumerate() {
+            let volume = self.shares_sync(op);
+            if let Some(shared) = volume.and_then(|volume| shared.get_mut(volume)) {
+                shared.push(index);
             }
         }
-        for (volume, ops) in shared.iter().enumerate() {
-            if ops.len() < SHARED_MIN || self.execute_shared(volume, ops).is_err() {
-                // Each tells by itself then what is wrong with it, if it is.
-                ops.iter().try_for_each(|op| self.execute(op))?;
+        let mut done: Vec<Option<Result<()>>> = vec![None; ops.len()];
+        for (volume, indexes) in shared.iter().enumerate() {
+            if indexes.len() >= SHARED_MIN {
+                self.execute_shared(volume, ops, indexes, &mut done);
             }
         }
-        Ok(())
+        let each = ops.iter().zip(done);
+        each.map(|(op, done)| done.unwrap_or_else(|| self.execute(op))).collect()
     }
 
     fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
@@ -497,6 +555,18 @@ fn reports_all(dir: &File) -> io::Result<(bool, bool)> {
     Ok(([EXT4, XFS, BTRFS, F2FS].contains(&kind) && version >= (5, 17), kind == EXT4))
 }
 
+/// `syncfs`, and if it has to be, a flush of the device.
+fn sync_file_system(dir: &File, flush_after: bool) -> io::Result<()> {
+    loop {
+        match rustix::fs::syncfs(dir) {
+            Ok(()) if flush_after => return dir.sync_all(),
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Small parts are joined, so that a stamped batch costs one system call; large ones are written
 /// as they are.
 fn write_parts(file: &File, at: u64, parts: &[Bytes]) -> io::Result<()> {
@@ -573,7 +643,7 @@ mod tests {
                 ops.push(Op::SyncDir { path: dir });
             }
             ops.push(Op::SyncDir { path: root.path().to_owned() });
-            disk.execute_all(&ops).unwrap();
+            assert!(disk.execute_all(&ops).iter().all(Result::is_ok));
             for number in 0..count {
                 let dir = root.path().join(format!("t-{number}"));
                 assert_eq!(disk.list(&dir).unwrap(), ["a.log", "replaced"]);
@@ -582,7 +652,9 @@ mod tests {
             }
             // One that can't be done is told of.
             ops.push(Op::Replace { path: root.path().join("gone/x"), bytes: Bytes::new() });
-            assert!(disk.execute_all(&ops).unwrap_err().is_not_found());
+            let mut done = disk.execute_all(&ops);
+            assert!(done.pop().unwrap().unwrap_err().is_not_found());
+            assert!(done.iter().all(Result::is_ok), "it is told of that one");
         }
     }
 

@@ -751,3 +751,60 @@ fn a_crash_amid_retention_leaves_no_hole() {
         assert!(bases.ends_with(&left) && rig.log.end() == end, "seed {seed}: {left:?}");
     }
 }
+
+/// A mark's snapshot has one batch of a producer; those before it are found again however much
+/// came after the mark.
+#[test]
+fn repeated_batches_are_recognised_across_a_mark() {
+    let mut rig = Rig::new(LogConfig { index_interval_bytes: 4096, ..LogConfig::default() });
+    let sent = |sequence| batch(5, &[vec![b'p'; 100].into()], stamped(0, sequence));
+    let send = |rig: &mut Rig, sequence| rig.append(checked(sent(sequence)), 0).unwrap();
+    let fill = |rig: &mut Rig| {
+        for _ in 0..40 {
+            rig.append_values(1, &[&"x".repeat(20_000)]);
+        }
+    };
+    fill(&mut rig);
+    let offsets: Vec<i64> = (0..3).map(|sequence| send(&mut rig, sequence).first_offset).collect();
+    rig.settle();
+    rig.log.write_mark(&mut rig.out);
+    rig.settle();
+    let mark = rig.log.mark();
+    assert_eq!(mark.unwrap().offset, 43);
+    fill(&mut rig);
+    send(&mut rig, 3);
+    rig.settle();
+    let report = rig.reopen(OpenMode { mark, ..KILLED }, None).unwrap();
+    assert_eq!(report.mark, mark);
+    for (sequence, offset) in (0..).zip(offsets) {
+        let again = send(&mut rig, sequence);
+        assert_eq!((again.duplicate, again.first_offset), (true, offset), "batch {sequence}");
+    }
+}
+
+/// What is known of transactions that a cut of the power took is not known to the next ones.
+#[test]
+fn an_index_of_aborted_transactions_does_not_outlive_them() {
+    let mut rig = Rig::new(LogConfig { segment_bytes: 100_000, ..small() });
+    rig.append_values(1, &["first"]);
+    rig.settle();
+    let stale = wire::files::AbortedTxn {
+        producer_id: 77,
+        first_offset: 1,
+        last_offset: 2,
+        last_stable_offset: 3,
+    };
+    rig.disk.put(&dir().join(format!("{:020}.txnindex", 0)), &stale.to_bytes());
+    for round in 0..2 {
+        rig.append_values(1, &["other", "records"]);
+        rig.settle();
+        if round == 0 {
+            rig.log.write_mark(&mut rig.out);
+            rig.settle();
+        }
+        rig.log.close(&mut rig.out);
+        rig.settle();
+        rig.reopen(CLEAN, None).unwrap();
+        assert_eq!(rig.log.aborted_transactions(0, 10), []);
+    }
+}
