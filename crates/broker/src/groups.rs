@@ -152,7 +152,7 @@ pub fn ask(
     carry(node, effects, now, out);
 }
 
-/// Asks for the node itself what groups have committed; [`progress::answered`] gets the answer.
+/// Asks for the node itself what groups have committed; `progress::answered` gets the answer.
 pub fn look_up(
     node: &mut Node,
     wanted: Vec<OffsetFetchRequestGroup>,

@@ -10,8 +10,8 @@
 //! Group commit has two stages. A log has one sync under way at a time, which covers what was
 //! written before (`ottla_log`). And when more syncs of a volume wait than its threads soon get to,
 //! all of them become one `syncfs`; those that come meanwhile are the next. For hundreds of files
-//! that takes about half as long as eight threads with `fdatasync` (docs/decisions/0004). Small files
-//! to be replaced and directories to be synced, of many logs, are done together in the same way.
+//! that takes about half as long as eight threads with `fdatasync` (docs/decisions/0004). Small
+//! files to be replaced and directories to be synced, of many logs, are done together like that.
 //!
 //! `syncfs` also waits for what others write on the same file system. Where that makes it slow, the
 //! volume does without it for a while.

@@ -29,7 +29,7 @@ use wire::{Bytes, Uuid};
 
 /// Covers the first run, which downloads the jars.
 const DEADLINE: Duration = Duration::from_secs(1500);
-const CLEAN: OpenMode = OpenMode { clean: true, recovery_point: 0 };
+const CLEAN: OpenMode = OpenMode { clean: true, recovery_point: 0, mark: None };
 /// Directories; each is drawn from its number.
 const LOGS: u64 = 30;
 const ROUNDS: i64 = 4;
