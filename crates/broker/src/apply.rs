@@ -162,7 +162,10 @@ impl Node {
         let config = Arc::new(self.topic_config(topic));
         for lane in self.lanes.get(id).into_iter().flatten().flatten() {
             if let Some(partition) = self.partitions.get_mut(lane) {
-                partition.log.set_config(log_config(&config));
+                let mut settings = log_config(&config);
+                // Offsets that are missing once stay so.
+                settings.compact |= partition.cleaning.point.is_some();
+                partition.log.set_config(settings);
                 partition.config = config.clone();
             }
         }

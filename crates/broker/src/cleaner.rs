@@ -59,6 +59,8 @@ pub struct Cleaning {
     not_before_ms: i64,
     /// It holds what can't be read.
     pub uncleanable: bool,
+    /// The checkpoint file that first spoke of it.
+    told: u64,
 }
 
 impl Cleaning {
@@ -119,6 +121,12 @@ impl Cleaner {
     /// True while a job may write to the directory of that name (I2).
     pub fn holds(&self, name: &str) -> bool {
         self.jobs.values().any(|job| job.name == name)
+    }
+
+    /// True while that log is being cleaned: nothing else removes segments of it, or the cleaning
+    /// would come too late, again and again.
+    pub fn is_at(&self, lane: Lane) -> bool {
+        self.jobs.contains_key(&lane)
     }
 
     /// Nothing is begun any more.
@@ -200,7 +208,21 @@ impl Node {
             load_factor: number("log.cleaner.io.buffer.load.factor").unwrap_or(0.9),
         };
         let rate: f64 = number("log.cleaner.io.max.bytes.per.second").unwrap_or(f64::MAX);
+        // Before anything goes it is written down that offsets may be missing here, whatever the
+        // policy is by the next start.
+        let Some(partition) = self.partitions.get_mut(&lane) else { return false };
+        if partition.cleaning.point.is_none() {
+            partition.cleaning.point = Some(dirt.first_dirty);
+            let written = self.write_checkpoints(out);
+            if let Some(partition) = self.partitions.get_mut(&lane) {
+                partition.cleaning.told = written;
+            }
+            return false;
+        }
         let Some(partition) = self.partitions.get(&lane) else { return false };
+        if !self.upkeep.is_written(partition.cleaning.told) {
+            return false;
+        }
         let (high_watermark, log) = (partition.high_watermark, &partition.log);
         let Some(plan) = log.plan_clean(dirt, high_watermark, now.wall_ms, &mut self.files) else {
             return false;
@@ -221,7 +243,14 @@ impl Node {
         match news {
             Cleaned::Group(group) => {
                 let mut submissions = Vec::new();
+                let refused = self.cleaner.jobs.get(&lane).is_some_and(|job| job.refused);
                 let taken = match self.partitions.get_mut(&lane) {
+                    // Records that later groups leave out may be why those of a refused one must
+                    // not come back; and nobody asks for it any more where the policy changed.
+                    Some(partition) if refused || !partition.config.compact => {
+                        partition.log.refuse_cleaned(*group, &mut submissions);
+                        false
+                    }
                     Some(partition) => {
                         partition.log.install_cleaned(*group, now.wall_ms, &mut submissions)
                     }

@@ -184,9 +184,13 @@ pub(crate) fn answered(
 
 /// Gives up what every group has read, and what is over a bound.
 fn decide(node: &mut Node, lanes: &BTreeSet<Lane>, known: &Known, now: Now, out: &mut Vec<Effect>) {
+    let mut again = false;
     let mut lost = Vec::new();
     for lane in lanes {
         // It may be gone by now, or another one of that name be there in another lane.
+        if node.cleaner.is_at(*lane) {
+            continue;
+        }
         let Some(partition) = node.partitions.get_mut(lane) else { continue };
         let progress = known.of(partition);
         let offsets = progress.iter().map(|(_, progress)| progress.offset());
@@ -204,6 +208,7 @@ fn decide(node: &mut Node, lanes: &BTreeSet<Lane>, known: &Known, now: Now, out:
         let mut submissions = Vec::new();
         let expired = log.expire_but(&hold, now.wall_ms, mark, files, &mut submissions);
         submit(*lane, submissions, out);
+        again |= expired.more;
         let start = partition.log.start();
         if let Some(bound) = expired.over {
             let unread = start.saturating_sub(before.max(read_to));
@@ -233,6 +238,9 @@ fn decide(node: &mut Node, lanes: &BTreeSet<Lane>, known: &Known, now: Now, out:
         } else {
             node.holds.held.remove(lane);
         }
+    }
+    if again {
+        node.retain_again(now);
     }
     let more = lost.len().saturating_sub(LINES_MAX);
     out.extend(lost.into_iter().take(LINES_MAX).map(Effect::Warn));

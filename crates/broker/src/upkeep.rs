@@ -68,6 +68,13 @@ impl Upkeep {
     }
 }
 
+impl Upkeep {
+    /// True if the checkpoint file of that number is on disk.
+    pub fn is_written(&self, number: u64) -> bool {
+        !self.failed && self.ended >= number
+    }
+}
+
 impl Node {
     /// Lets recovery read at most about `bytes`, and looks every `every_ms` whether it would read
     /// more: for tests, whose logs are small and whose lives are short.
@@ -114,17 +121,19 @@ impl Node {
 
     /// Gives up what retention gives up, and forgets idle producers.
     fn retain(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let mut held = BTreeSet::new();
+        let (mut held, mut again) = (BTreeSet::new(), false);
         for (lane, partition) in &mut self.partitions {
             let mut submissions = Vec::new();
             let log = &mut partition.log;
             let (files, mark) = (&mut self.files, partition.high_watermark);
-            if partition.config.retention_groups.is_empty() {
-                log.expire(now.wall_ms, mark, files, &mut submissions);
+            let holds = !partition.config.retention_groups.is_empty();
+            let hold = if holds { Hold::EVERYTHING } else { Hold::NOTHING };
+            if self.cleaner.is_at(*lane) {
+                again = true;
             } else {
-                let hold = Hold::EVERYTHING;
                 let expired = log.expire_but(&hold, now.wall_ms, mark, files, &mut submissions);
-                if expired.held_bytes > 0 {
+                again |= expired.more;
+                if holds && expired.held_bytes > 0 {
                     held.insert(*lane);
                 }
             }
@@ -132,8 +141,17 @@ impl Node {
             log.expire_producers(now.wall_ms);
             submit(*lane, submissions, out);
         }
+        if again {
+            self.retain_again(now);
+        }
         // What is left is up to consumer groups.
         progress::ask(self, held, now, out);
+    }
+
+    /// There is more to be given up than could be at once.
+    pub(crate) fn retain_again(&mut self, now: Now) {
+        let soon = now.steady_ms.saturating_add(RETAIN_AGAIN_MS);
+        self.upkeep.next_retention_ms = self.upkeep.next_retention_ms.min(soon);
     }
 
     /// Marks the logs of which recovery would have to read most, until all of them together are
@@ -352,6 +370,8 @@ impl Node {
     }
 }
 
+/// How soon retention goes on where it had to stop.
+const RETAIN_AGAIN_MS: i64 = 1_000;
 /// How soon a checkpoint that failed is tried again.
 const RETRY_MS: i64 = 1_000;
 /// `log.flush.offset.checkpoint.interval.ms`.

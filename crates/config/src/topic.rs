@@ -376,17 +376,18 @@ fn validate_held(overrides: &BTreeMap<String, String>, layers: &Layers) -> Resul
         );
         return Err(Invalid::plain(RETENTION_GROUPS, text));
     }
-    for (bound, limit) in
+    for (key, limit) in
         [(RETENTION_GROUPS_MAX_MS, "retention.ms"), (RETENTION_GROUPS_MAX_BYTES, "retention.bytes")]
     {
         let long = |key: &str| value_of(key, overrides, layers).trim().parse::<i64>().unwrap_or(-1);
-        let (most, least) = (long(bound), long(limit));
-        if most >= 0 && most < least {
+        let (said, least) = (long(key), long(limit));
+        let most = bound(said, least);
+        if most >= 0 && most <= least {
             let text = format!(
-                "{bound} ({most}) is below {limit} ({least}): nothing would ever be held; give it \
-                 a value above, -2 for twice {limit}, or -1 for no limit"
+                "{key} ({said}) comes to no more than {limit} ({least}): nothing would ever be \
+                 held; give it a value above, -2 for twice {limit}, or -1 for no limit"
             );
-            return Err(Invalid::plain(bound, text));
+            return Err(Invalid::plain(key, text));
         }
     }
     Ok(())

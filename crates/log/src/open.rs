@@ -263,9 +263,25 @@ impl Opening<'_> {
         let goes = |base: i64| listed.contains(&base) || covered.iter().any(|r| r.contains(&base));
         let (mut renames, mut lists) = (Vec::new(), Vec::new());
         let mut changed = false;
+        let there = |base: i64, extension: &str| names.contains(&format!("{base:020}.{extension}"));
+        // Of its own base, an index without a `.swap` has its name already. Only of aborted
+        // transactions that is not plain while the other two have not: then it may be the old one,
+        // and the segment is walked to find them again.
+        let doubtful = |base: i64| {
+            there(base, "txnindex")
+                && ["index.swap", "timeindex.swap"].iter().all(|one| there(base, one))
+                && !there(base, "txnindex.swap")
+        };
         for name in names {
             let Some((base, extension)) = parse_name(name) else { continue };
             match extension.strip_suffix(".swap") {
+                Some("index" | "timeindex") if swapped.contains(&base) && doubtful(base) => {
+                    changed = true;
+                    self.remove(name)?;
+                }
+                None if swapped.contains(&base)
+                    && (matches!(extension, "index" | "timeindex")
+                        || (extension == "txnindex" && !doubtful(base))) => {}
                 Some(plain) if swapped.contains(&base) => match plain {
                     "replaced" => lists.push(name),
                     _ => renames.push((self.dir.join(name), self.path(base, plain))),

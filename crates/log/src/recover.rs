@@ -257,8 +257,11 @@ fn tail_position(
             OffsetIndexEntry::parse_file(&bytes).unwrap_or_default()
         }
     };
+    let before = || entries.iter().rev().find(|entry| u64::from(entry.position) < end);
     let found = entries.iter().find(|entry| u64::from(entry.position) >= wanted);
-    Ok(found.map_or(end, |entry| u64::from(entry.position).min(end)))
+    // Where batches are large, the last one that is known has to do.
+    let found = found.filter(|entry| u64::from(entry.position) < end).or_else(before);
+    Ok(found.map_or(end, |entry| u64::from(entry.position)))
 }
 
 fn replay(

@@ -59,7 +59,7 @@ impl Hold {
     /// Everything that retention would give up.
     pub const EVERYTHING: Self = Self { read_to: i64::MIN, max_ms: -1, max_bytes: -1 };
     /// Nothing.
-    const NOTHING: Self = Self { read_to: i64::MAX, max_ms: -1, max_bytes: -1 };
+    pub const NOTHING: Self = Self { read_to: i64::MAX, max_ms: -1, max_bytes: -1 };
 }
 
 /// Why records were given up although a [`Hold`] asked for them.
@@ -82,6 +82,8 @@ pub struct Expired {
     pub held_end: i64,
     /// The bound that made some go which were to be held.
     pub over: Option<Bound>,
+    /// There are more to go: what is appended waits for each, so they go a few at a time.
+    pub more: bool,
 }
 
 impl Log {
@@ -123,6 +125,8 @@ impl Log {
             return Expired::default();
         }
         let (count, mut expired) = self.given_up(hold, now_ms, high_watermark);
+        expired.more = count > REMOVED_AT_ONCE;
+        let count = count.min(REMOVED_AT_ONCE);
         if count > 0 && count == self.segments.len() {
             // The last segment goes only after another took its place.
             self.roll(self.end, now_ms, ids, out);
@@ -172,7 +176,8 @@ impl Log {
             size = size.saturating_sub(segment.size);
             if expired.held_bytes == 0 {
                 let bound = over(segment, rest, (hold.max_ms, hold.max_bytes), now_ms);
-                let is_read = is_below_start || end <= hold.read_to;
+                // What compaction emptied has nothing that anybody could read.
+                let is_read = is_below_start || segment.size == 0 || end <= hold.read_to;
                 if is_read || bound.is_some() {
                     count += 1;
                     expired.over = expired.over.or(bound.filter(|_| !is_read));
@@ -378,5 +383,7 @@ pub(crate) fn files_of(segment: &Segment) -> Vec<FileId> {
     files
 }
 
+/// So many segments are removed at a time.
+const REMOVED_AT_ONCE: usize = 16;
 /// Names closings that nobody waits for.
 pub(crate) const ABANDONED: Token = Token(u64::MAX - 1);

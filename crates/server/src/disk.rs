@@ -86,6 +86,8 @@ struct Waiting {
     alone: VecDeque<(Lane, Submission)>,
     /// Files to be replaced and directories to be synced.
     names: VecDeque<(Lane, Submission)>,
+    /// They can't be done together there.
+    names_apart: bool,
     others: VecDeque<Work>,
     /// A sweep is under way; syncs wait for its end, to be the next.
     sweeping: bool,
@@ -137,7 +139,15 @@ impl Volume {
                     waiting.syncs.push_back((lane, submission));
                 } else {
                     waiting.names.push_back((lane, submission));
+                    waiting.names_apart = false;
                 }
+            }
+            Work::Operation(
+                lane,
+                submission @ Submission { op: Op::Replace { .. } | Op::SyncDir { .. }, .. },
+            ) => {
+                waiting.names.push_back((lane, submission));
+                waiting.names_apart = true;
             }
             Work::Operation(lane, submission @ Submission { op: Op::Sync { .. }, .. }) => {
                 waiting.alone.push_back((lane, submission));
@@ -189,6 +199,15 @@ impl Volume {
                     WITHOUT_SWEEPS.as_secs()
                 ),
             );
+        }
+    }
+
+    /// Takes note of how long so many names took together.
+    fn named(&self, names: usize, took: Duration) {
+        let mut waiting = lock(&self.waiting);
+        // One by one, a few at a time, each with some two syncs, they would have taken so long.
+        if took > SWEEP_PATIENCE.max(waiting.sync_takes * names as u32) {
+            waiting.no_sweep_before = Some(Instant::now() + WITHOUT_SWEEPS);
         }
     }
 
@@ -268,7 +287,7 @@ impl Waiting {
         if self.naming {
             return self.others.pop_front();
         }
-        if self.names.len() >= SWEEP_MIN && may_share {
+        if self.names.len() >= SWEEP_MIN && may_share && !self.names_apart {
             self.naming = true;
             let count = self.names.len().min(NAMES_MAX);
             return Some(Work::Names(self.names.drain(..count).collect()));
@@ -429,7 +448,12 @@ fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done 
             Done::Operations(vec![(lane, Completion { token, result })])
         }
         Work::Sweep(syncs) => Done::Operations(sweep(disk, number, volume, syncs)),
-        Work::Names(names) => Done::Operations(together(disk, number, names)),
+        Work::Names(names) => {
+            let count = names.len();
+            let done = together(disk, number, names);
+            volume.named(count, began.elapsed());
+            Done::Operations(done)
+        }
         Work::Read(lane, load, plan) => {
             let read = plan.execute(disk, true).map_err(|error| error.to_string());
             Done::Read(lane, load, read)

@@ -66,7 +66,7 @@ impl Log {
         let same = there.iter().map(|segment| segment.file).eq(replaces.iter().copied());
         let usable = self.accepts_appends().is_ok() && generation == self.generation;
         let Some(range) = range.filter(|_| same && usable) else {
-            self.refuse_cleaned(&segment, out);
+            self.remove_cleaned(&segment, out);
             return false;
         };
         let old: Vec<Segment> = self.segments.splice(range, [segment.clone()]).collect();
@@ -85,9 +85,14 @@ impl Log {
         true
     }
 
+    /// Removes the files of a group that nobody wants any more.
+    pub fn refuse_cleaned(&mut self, group: CleanedGroup, out: &mut Vec<Submission>) {
+        self.remove_cleaned(&group.segment, out);
+    }
+
     /// Removes the files of a group that comes too late. A log that is closing leaves that to the
     /// next start.
-    fn refuse_cleaned(&mut self, segment: &Segment, out: &mut Vec<Submission>) {
+    fn remove_cleaned(&mut self, segment: &Segment, out: &mut Vec<Submission>) {
         if self.accepts_appends().is_err() {
             return;
         }

@@ -70,6 +70,11 @@ impl Waiting {
         self.replaced.contains(path)
     }
 
+    /// True if the file's directory is to be synced before its names change again.
+    fn orders(&self, path: &Path) -> bool {
+        path.parent().is_some_and(|dir| self.dirs.contains(dir))
+    }
+
     /// True if something within that directory waits.
     fn is_within(&self, dir: &Path) -> bool {
         let within = |path: &PathBuf| path.starts_with(dir);
@@ -112,15 +117,18 @@ impl Disk for Deferred<'_> {
                 }
                 waiting.closed.push(op.clone());
             }
-            Op::Create { path, .. }
-            | Op::OpenExisting { path, .. }
-            | Op::RemoveFile { path }
-            | Op::CreateDir { path } => {
+            Op::OpenExisting { path, .. } | Op::CreateDir { path } => {
                 self.settle_before(|waiting| waiting.is_about(path))?;
                 return self.disk.execute(op);
             }
+            Op::Create { path, .. } | Op::RemoveFile { path } => {
+                self.settle_before(|waiting| waiting.is_about(path) || waiting.orders(path))?;
+                return self.disk.execute(op);
+            }
             Op::RenameFile { from, to } => {
-                let about = |waiting: &Waiting| waiting.is_about(from) || waiting.is_about(to);
+                let about = |waiting: &Waiting| {
+                    [from, to].iter().any(|path| waiting.is_about(path) || waiting.orders(path))
+                };
                 self.settle_before(about)?;
                 return self.disk.execute(op);
             }
@@ -212,6 +220,23 @@ mod tests {
         let (from, to) = (PathBuf::from("/d/t-0"), PathBuf::from("/d/t-1"));
         deferred.execute(&Op::RenameDir { from, to }).unwrap();
         assert_eq!(disk.content(Path::new("/d/t-1/y")).unwrap(), b"y");
+    }
+
+    #[test]
+    fn names_of_a_directory_change_after_its_sync_was_done() {
+        let disk = MemDisk::new();
+        disk.put(Path::new("/d/a"), b"a");
+        disk.put(Path::new("/d/b"), b"b");
+        let deferred = Deferred::new(&disk);
+        let run = |op: Op| deferred.execute(&op).unwrap();
+        let sync = || Op::SyncDir { path: "/d".into() };
+        run(Op::RemoveFile { path: "/d/a".into() });
+        run(sync());
+        run(Op::RenameFile { from: "/d/b".into(), to: "/d/c".into() });
+        run(sync());
+        // Nothing after the first sync is kept, all before it is.
+        disk.crash(&mut |_| 0);
+        assert_eq!(disk.list(Path::new("/d")).unwrap(), ["b"]);
     }
 
     #[test]

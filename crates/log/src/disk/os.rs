@@ -329,7 +329,11 @@ impl OsDisk {
         let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
         let of = self.volumes.get(volume).ok_or_else(missing)?;
         let names = of.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let synced = sync_file_system(&names, of.flush_after);
+        // Whoever waited here may have written what the failure was about.
+        let synced = match of.names_fail.load(Ordering::Acquire) {
+            true => Err(io::Error::other("another sync of the file system failed before")),
+            false => sync_file_system(&names, of.flush_after),
+        };
         if synced.is_err() {
             of.names_fail.store(true, Ordering::Release);
         }
