@@ -382,7 +382,8 @@ fn validate_held(overrides: &BTreeMap<String, String>, layers: &Layers) -> Resul
         let long = |key: &str| value_of(key, overrides, layers).trim().parse::<i64>().unwrap_or(-1);
         let (said, least) = (long(key), long(limit));
         let most = bound(said, least);
-        if most >= 0 && most <= least {
+        // What is kept for ever needs no holding.
+        if most >= 0 && most <= least && least < i64::MAX {
             let text = format!(
                 "{key} ({said}) comes to no more than {limit} ({least}): nothing would ever be \
                  held; give it a value above, -2 for twice {limit}, or -1 for no limit"
@@ -728,7 +729,7 @@ mod tests {
         let refused = held(&[("retention.ms", "11"), (RETENTION_GROUPS_MAX_MS, "10")]);
         assert_eq!(
             refused.unwrap_err(),
-            "retention.consumer.groups.max.ms (10) is below retention.ms (11): nothing would ever \
+            "retention.consumer.groups.max.ms (10) comes to no more than retention.ms (11): nothing would ever \
              be held; give it a value above, -2 for twice retention.ms, or -1 for no limit"
         );
         assert!(held(&[("retention.bytes", "11"), (RETENTION_GROUPS_MAX_BYTES, "10")]).is_err());

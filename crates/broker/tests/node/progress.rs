@@ -425,9 +425,9 @@ fn the_keys_are_checked_and_shown_with_what_they_mean() {
     let all = own(&described(&mut rig, &[]));
     assert_eq!(all, [pair(MAX_MS, "-2"), pair(MAX_BYTES, "-2"), pair(GROUPS, "a,b")]);
     let invalid = ErrorCode::INVALID_CONFIG.0;
-    let words = "retention.consumer.groups.max.ms (1000) is below retention.ms (3600000): nothing \
-                 would ever be held; give it a value above, -2 for twice retention.ms, or -1 for \
-                 no limit";
+    let words = "retention.consumer.groups.max.ms (1000) comes to no more than retention.ms \
+                 (3600000): nothing would ever be held; give it a value above, -2 for twice \
+                 retention.ms, or -1 for no limit";
     assert_eq!(alter(&mut rig, MAX_MS, Some("1000")), (invalid, words.to_owned()));
     assert_eq!(alter(&mut rig, MAX_BYTES, Some("-3")).0, invalid);
     assert_eq!(alter(&mut rig, MAX_BYTES, Some("many")).0, invalid);

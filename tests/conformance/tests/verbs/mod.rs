@@ -111,7 +111,7 @@ fn keys_of_our_own_are_set_shown_and_checked() {
     assert_eq!(field(&shown, "/0/configs"), &set);
     let (code, error) =
         refused(&node, "config set topic kept retention.consumer.groups.max.ms=1000");
-    let words = "is below retention.ms (604800000): nothing would ever be held";
+    let words = "comes to no more than retention.ms (604800000): nothing would ever be held";
     assert_eq!((code, error.contains(words)), (Some(1), true), "{error}");
     ottla(&node, "config unset topic kept retention.consumer.groups").success();
     // Known, and not set.
