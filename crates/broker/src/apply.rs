@@ -6,7 +6,7 @@
 //!   checkpoints forget the old one before the new one writes: a crash in between must not give one
 //!   topic's files or offsets to another of the same name.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,11 +20,9 @@ use ottla_log::disk::{Completion, Op, Submission, Token};
 use ottla_log::planted::{self, Bug};
 use wire::{ErrorCode, Uuid};
 
-use crate::cleaner::Cleaning;
 use crate::event::{Effect, Lane, Now};
 use crate::groups;
 use crate::metadata_log::OnCommit;
-use crate::metrics::Traffic;
 use crate::node::{LogDir, Node, TRASH_LANE, submit};
 use crate::partition::{Partition, log_config};
 
@@ -35,8 +33,9 @@ pub struct Removals {
     renaming: BTreeMap<Lane, (String, PathBuf, PathBuf)>,
     /// Names that are free once the checkpoint of that number is written.
     freed: Vec<(u64, String)>,
-    /// Names whose directory could not be renamed: not free before the next start.
-    stuck: BTreeSet<String>,
+    /// The names of both, and those whose directory could not be renamed: not free before the next
+    /// start.
+    taken: BTreeSet<String>,
     /// New partitions that wait for their name.
     held: Vec<PartitionRecord>,
     /// Directories to remove, and when, on the steady clock.
@@ -55,12 +54,14 @@ impl Removals {
     }
 
     fn is_taken(&self, name: &str) -> bool {
-        if planted::is(Bug::NameReusedEarly) {
-            return false;
+        self.taken.contains(name) && !planted::is(Bug::NameReusedEarly)
+    }
+
+    /// What was renamed so far is in no file from this number on.
+    pub(crate) fn note_written(&mut self, written: u64) {
+        for (number, _) in self.freed.iter_mut().filter(|(number, _)| *number == NOT_WRITTEN) {
+            *number = written;
         }
-        self.renaming.values().any(|(taken, ..)| taken == name)
-            || self.freed.iter().any(|(_, taken)| taken == name)
-            || self.stuck.contains(name)
     }
 
     /// All files are written once more, up to this number: names are not free before.
@@ -93,6 +94,7 @@ impl Node {
                     out.push(Effect::Halt(contradiction.to_string()));
                     return;
                 }
+                self.image.share(&self.ahead, record);
             }
             self.apply(&records, now, out);
             if !gone.is_empty() {
@@ -169,6 +171,7 @@ impl Node {
                 partition.config = config.clone();
             }
         }
+        self.upkeep.look_for_late();
     }
 
     /// A partition's leader epoch may have risen.
@@ -191,7 +194,10 @@ impl Node {
         let Some(topic) = self.image.topics.get(&record.topic_id) else { return };
         let name = topic.name.clone();
         let dir_name = format!("{name}-{}", record.partition_id);
-        if self.removals.is_taken(&dir_name) || self.cleaner.holds(&dir_name) {
+        if self.removals.is_taken(&dir_name)
+            || self.cleaner.holds(&dir_name)
+            || self.full.holds(&dir_name)
+        {
             self.removals.held.push(record.clone());
             return;
         }
@@ -207,22 +213,9 @@ impl Node {
         let path = dir.path.join(dir_name);
         let mut log = Log::create(&path, record.topic_id, log_config(&config), &mut submissions);
         log.assign_epoch(record.leader_epoch);
-        let lane = self.add_partition(Partition {
-            topic: name,
-            topic_id: record.topic_id,
-            index: record.partition_id,
-            leader_epoch: record.leader_epoch,
-            config,
-            log,
-            high_watermark: 0,
-            traffic: Traffic::default(),
-            offline: false,
-            produces: VecDeque::new(),
-            fetches: Vec::new(),
-            cleaning: Cleaning::default(),
-            late_since_ms: None,
-            checkpointed: 0,
-        });
+        let partition =
+            Partition::new(topic, record.partition_id, record.leader_epoch, config, log);
+        let lane = self.add_partition(partition, now);
         submit(lane, submissions, out);
         if assigned != Some(dir.id) {
             self.tell_directory(record.topic_id, record.partition_id, dir.id, now, out);
@@ -236,7 +229,7 @@ impl Node {
             return dir.clone();
         }
         let count = |dir: &&LogDir| {
-            let here = |partition: &&Partition| partition.log.path().parent() == Some(&*dir.path);
+            let here = |partition: &&Box<Partition>| partition.log.path().parent() == Some(&*dir.path);
             self.partitions.values().filter(here).count()
         };
         let emptiest = if dirs.len() == 1 { dirs.first() } else { dirs.iter().min_by_key(count) };
@@ -267,6 +260,8 @@ impl Node {
             self.fail(lane, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, out);
             groups::removed(self, lane, now, out);
             let Some(mut partition) = self.partitions.remove(&lane) else { continue };
+            self.upkeep.forget_unmarked(&mut partition);
+            self.full.forget(lane);
             let path = partition.log.path().to_owned();
             let name = format!("{}-{}", partition.topic, partition.index);
             let aside = format!(".{:032x}-delete", self.rng.next_id().0);
@@ -279,6 +274,7 @@ impl Node {
             partition.log.abandon(&mut submissions);
             let op = Op::RenameDir { from: path.clone(), to: to.clone() };
             submissions.push(Submission { token: RENAMED, op });
+            self.removals.taken.insert(name.clone());
             self.removals.renaming.insert(lane, (name, path, to));
             submit(lane, submissions, out);
         }
@@ -310,14 +306,12 @@ impl Node {
                     from.display()
                 );
                 out.push(Effect::Warn(text));
-                self.removals.stuck.insert(name);
                 return;
             }
         }
-        let written = self.write_checkpoints(out);
-        self.removals.freed.push((written, name));
-        // Perhaps the files held it no more, and nothing had to be written.
-        self.free_written_names(now, out);
+        // Not at once: of a thousand partitions that go, each would write the files anew.
+        self.removals.freed.push((NOT_WRITTEN, name));
+        self.upkeep.want_checkpoints();
     }
 
     /// Checkpoints up to a number are written: names they do not hold any more are free.
@@ -325,12 +319,18 @@ impl Node {
         if self.removals.freed.is_empty() {
             return;
         }
-        let before = self.removals.freed.len();
-        self.removals.freed.retain(|(number, _)| *number > written);
-        if self.removals.freed.len() == before {
-            return;
+        let Removals { freed, taken, .. } = &mut self.removals;
+        let before = freed.len();
+        freed.retain(|(number, name)| {
+            let waits = *number > written;
+            if !waits {
+                taken.remove(name);
+            }
+            waits
+        });
+        if freed.len() < before {
+            self.open_held(now, out);
         }
-        self.open_held(now, out);
     }
 
     /// Makes the partitions that wait for their names, where those are free by now.
@@ -361,6 +361,8 @@ impl Node {
     }
 }
 
+/// The number of a checkpoint that is yet to be written.
+const NOT_WRITTEN: u64 = u64::MAX;
 /// No log hands out this token.
 const RENAMED: Token = Token(u64::MAX);
 /// The level of `metadata.version` from which on records name directories (KIP-858).

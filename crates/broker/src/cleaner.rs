@@ -170,7 +170,8 @@ impl Node {
         let (mut max_ratio, mut max_delay_ms) = (0.0, 0);
         for (lane, partition) in &mut self.partitions {
             let resting = partition.cleaning.not_before_ms > now.steady_ms;
-            let left = partition.offline || partition.cleaning.uncleanable || resting;
+            let offline = partition.offline || partition.log.offline().is_some();
+            let left = offline || partition.cleaning.uncleanable || resting;
             if !partition.config.compact || left || self.cleaner.jobs.contains_key(lane) {
                 continue;
             }
@@ -178,6 +179,7 @@ impl Node {
             let dirt = log.dirt(partition.cleaning.point, partition.high_watermark, now.wall_ms);
             if let Some(reset) = dirt.reset {
                 note_reset(partition, reset, dirt.first_dirty, out);
+                self.upkeep.note_change();
             }
             max_delay_ms = dirt.overdue_ms.max(max_delay_ms);
             let ratio = dirt.ratio();

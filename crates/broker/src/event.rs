@@ -1,12 +1,15 @@
 //! What goes into a node and what comes out of it.
 
+use std::path::PathBuf;
+
 use messages::ApiKey;
-use ottla_log::ReadPlan;
-use ottla_log::disk::{Completion, Submission};
+use ottla_log::disk::{Completion, Space, Submission};
+use ottla_log::{ReadPlan, StorageError};
 use wire::Bytes;
 
 use crate::api::Handler;
 use crate::cleaner::{CleanOrder, Cleaned};
+use crate::full::{Reopened, Reopening};
 use crate::reply::Reply;
 
 /// A connection, never used again for another one.
@@ -69,6 +72,10 @@ pub enum Event {
     Loaded(Lane, u64, Result<Bytes, String>),
     /// News of what [`Effect::Clean`] began.
     Cleaned(Lane, Cleaned),
+    /// What [`Effect::Measure`] asked for was measured.
+    Measured(PathBuf, Result<Space, StorageError>),
+    /// What [`Effect::Reopen`] asked for was opened, or not.
+    Reopened(Lane, Reopened),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -89,6 +96,10 @@ pub enum Effect {
     /// Clean this log, on a thread of little importance, and tell of each step that [`Cleaned`] has
     /// a word for; the last is its end.
     Clean(Lane, Box<CleanOrder>),
+    /// Measure the room in a directory; never inside a step.
+    Measure(PathBuf),
+    /// Open this log anew and give it back; never inside a step.
+    Reopen(Lane, Box<Reopening>),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator of what is in order.

@@ -4,6 +4,7 @@
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
 //! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
 //! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]),
+//! what a full disk closes ([`full`]),
 //! fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
@@ -21,6 +22,7 @@ pub mod apply;
 pub mod cleaner;
 pub mod connection;
 pub mod event;
+pub mod full;
 pub mod groups;
 pub mod metadata_log;
 pub mod metrics;
@@ -35,5 +37,6 @@ pub mod upkeep;
 
 pub use cleaner::{CleanOrder, Cleaned};
 pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
+pub use full::{Reopened, Reopening};
 pub use node::{Listener, LogDir, Node, NodeConfig};
 pub use reply::{Outline, Reply};

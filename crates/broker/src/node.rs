@@ -18,6 +18,7 @@ use crate::api::{fetch, init_producer_id};
 use crate::apply::Removals;
 use crate::cleaner::Cleaner;
 use crate::event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
+use crate::full::Full;
 use crate::groups::{self, Groups};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::metrics::Counters;
@@ -126,7 +127,7 @@ pub struct Node {
     /// Where metadata is written.
     pub metadata: MetadataLog,
     /// The partitions it leads.
-    pub partitions: BTreeMap<Lane, Partition>,
+    pub partitions: BTreeMap<Lane, Box<Partition>>,
     pub(crate) lanes: BTreeMap<Uuid, Vec<Option<Lane>>>,
     next_lane: u64,
     /// What it is configured with, running changes included.
@@ -156,6 +157,7 @@ pub struct Node {
     /// What is kept beyond its retention for groups that have not read it.
     pub holds: Holds,
     pub(crate) cleaner: Cleaner,
+    pub(crate) full: Full,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -209,6 +211,7 @@ impl Node {
             upkeep: Upkeep::default(),
             holds: Holds::default(),
             cleaner: Cleaner::default(),
+            full: Full::default(),
             halted: false,
             starting: true,
             config,
@@ -240,6 +243,8 @@ impl Node {
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
             Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
             Event::Cleaned(lane, news) => self.cleaned(lane, news, now, out),
+            Event::Measured(dir, space) => self.measured(dir, space, now, out),
+            Event::Reopened(lane, reopened) => self.reopened(lane, reopened, now, out),
             Event::Ticked => {}
             Event::Stopping => {
                 self.cleaner.stop();
@@ -249,6 +254,7 @@ impl Node {
         }
         self.expire(now, out);
         self.keep_up(now, out);
+        self.unstall(now, out);
         if !self.starting {
             self.clean(now, out);
             groups::tick(self, now, out);
@@ -260,6 +266,7 @@ impl Node {
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
         let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
+        let own = own.min(self.full.next_ms());
         own.min(self.groups.next_deadline_ms()).min(self.cleaner.next_ms())
     }
 
@@ -312,7 +319,7 @@ impl Node {
 
     /// A partition this node leads.
     pub fn partition(&self, topic: &str, index: i32) -> Option<&Partition> {
-        self.partitions.get(&self.lane(topic, index)?)
+        self.partitions.get(&self.lane(topic, index)?).map(|partition| &**partition)
     }
 
     /// Decides which records a CreateTopics request leads to; nothing is written yet.
@@ -384,6 +391,8 @@ impl Node {
         if let Err(reason) = appended {
             out.push(Effect::Halt(format!("__cluster_metadata-0: {reason}")));
         }
+        // So that topics can be deleted on a full disk.
+        self.metadata.log.reserve(METADATA_RESERVE, &mut submissions);
         submit(METADATA_LANE, submissions, out);
     }
 
@@ -479,7 +488,7 @@ impl Node {
     }
 
     /// Adds a partition whose log is open.
-    pub fn add_partition(&mut self, partition: Partition) -> Lane {
+    pub fn add_partition(&mut self, partition: Partition, now: Now) -> Lane {
         let lane = Lane(self.next_lane);
         self.next_lane += 1;
         let lanes = self.lanes.entry(partition.topic_id).or_default();
@@ -489,6 +498,8 @@ impl Node {
         }
         lanes[index] = Some(lane);
         self.groups.added(&partition, lane);
+        let mut partition = Box::new(partition);
+        self.upkeep.wake(lane, &mut partition, now);
         self.partitions.insert(lane, partition);
         lane
     }
@@ -522,7 +533,7 @@ impl Node {
     ) -> Result<(AppendInfo, i64), (ErrorCode, Option<String>)> {
         let partition =
             self.partitions.get_mut(&lane).ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None))?;
-        if partition.offline {
+        if partition.offline || self.full.is_full(partition.log.path().parent()) {
             return Err((ErrorCode::KAFKA_STORAGE_ERROR, None));
         }
         // One replica in sync is all a single node has.
@@ -628,6 +639,7 @@ impl Node {
         let Some(partition) = self.partitions.get_mut(&lane) else {
             return self.removal_ended(lane, completion, now, out);
         };
+        self.upkeep.wake(lane, partition, now);
         match partition.log.on_completion(completion, &mut submissions) {
             Ok(_) => {
                 submit(lane, submissions, out);
@@ -640,18 +652,14 @@ impl Node {
                     self.settle_cleaning(lane, out);
                 }
             }
-            Err(error) => {
-                partition.offline = true;
-                let name = format!("{}-{}", partition.topic, partition.index);
-                out.push(Effect::Warn(format!("{name} is offline: {error}")));
-                self.fail(lane, ErrorCode::KAFKA_STORAGE_ERROR, out);
-                groups::failed(self, lane, now, out);
-            }
+            Err(_) if partition.offline => {}
+            Err(error) if error.is_full() => self.stall(lane, &error, now, out),
+            Err(error) => self.fail_dir(lane, &error, now, out),
         }
     }
 
     /// The high watermark of a partition rose.
-    fn advanced(&mut self, lane: Lane, out: &mut Vec<Effect>) {
+    pub(crate) fn advanced(&mut self, lane: Lane, out: &mut Vec<Effect>) {
         let Some(partition) = self.partitions.get_mut(&lane) else { return };
         let mut answered = Vec::new();
         while let Some(&(offset, id)) = partition.produces.front() {
@@ -813,3 +821,5 @@ pub(crate) fn submit(lane: Lane, submissions: Vec<Submission>, out: &mut Vec<Eff
 /// The level of `metadata.version` from which on controllers register (KIP-919).
 const CONTROLLERS_REGISTER: i16 = 15;
 const ELECTED_AT_ONCE: usize = 5_000;
+/// Space set aside for the metadata log to grow: some ten thousand changes.
+const METADATA_RESERVE: u64 = 4 << 20;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use config::TopicConfig;
+use metadata::TopicImage;
 use ottla_log::planted::{self, Bug};
 use ottla_log::{Log, LogConfig, ValidateConfig};
 use wire::batch::TimestampType;
@@ -50,6 +51,10 @@ pub struct Partition {
     pub late_since_ms: Option<i64>,
     /// The recovery point that was last written down, or is being written.
     pub checkpointed: i64,
+    /// Something was done to the log since it was last found at rest.
+    pub awake: bool,
+    /// What recovery would have read of it when that was last looked at.
+    pub unmarked_bytes: u64,
 }
 
 impl Partition {
@@ -74,6 +79,50 @@ impl Partition {
         } else {
             self.high_watermark
         }
+    }
+
+    /// A log that begins its life in this node, empty or just opened.
+    pub fn new(
+        topic: &TopicImage,
+        index: i32,
+        leader_epoch: i32,
+        config: Arc<TopicConfig>,
+        log: Log,
+    ) -> Self {
+        Self {
+            topic: topic.name.clone(),
+            topic_id: topic.id,
+            index,
+            leader_epoch,
+            config,
+            high_watermark: log.end(),
+            log,
+            traffic: Traffic::default(),
+            offline: false,
+            produces: VecDeque::new(),
+            fetches: Vec::new(),
+            cleaning: Cleaning::default(),
+            late_since_ms: None,
+            checkpointed: 0,
+            awake: false,
+            unmarked_bytes: 0,
+        }
+    }
+
+    /// Gives back memory if nothing is under way; true if nothing is to be done soon, either.
+    pub fn rest(&mut self) -> bool {
+        if self.offline {
+            return true;
+        }
+        if !self.produces.is_empty() || !self.log.rest() {
+            return false;
+        }
+        self.produces = VecDeque::new();
+        if self.fetches.is_empty() {
+            self.fetches = Vec::new();
+        }
+        let late = self.config.flush_ms < i64::MAX && self.log.written() > self.log.flushed();
+        !late && self.checkpointed == self.log.recovery_point()
     }
 
     /// Raises the high watermark to what is durable enough; true if it rose.

@@ -1,5 +1,10 @@
 //! What a node does from time to time: checkpoints, retention, snapshots, late syncs. (Compaction
 //! has a home of its own, `cleaner`.)
+//!
+//! Most partitions are idle most of the time, so the frequent looks are at those only that are
+//! *awake*: something was done to their log since it was last found at rest. What others would add
+//! to a sum is remembered. Retention has to look at all; it does so some at a time, and lets the
+//! node answer in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,9 +15,10 @@ use wire::Bytes;
 use wire::files::{OffsetEntry, render_marks, render_offsets};
 
 use crate::cleaner::CLEANER_POINTS;
-use crate::event::{Effect, Now};
+use crate::event::{Effect, Lane, Now};
 use crate::metadata_log::{SNAPSHOT_TOKEN, SnapshotRules};
 use crate::node::{CHECKPOINT_LANE, METADATA_LANE, Node, SNAPSHOT_LANE, submit};
+use crate::partition::Partition;
 use crate::progress;
 
 /// The file that says from where on recovery looks.
@@ -41,6 +47,27 @@ pub struct Upkeep {
     ended: u64,
     /// A file could not be written: all are, once more, and until then no name is free.
     failed: bool,
+    /// What the files hold may not be true any more.
+    changed: bool,
+    /// Names wait for files that do not hold them; they are written once none is being written.
+    wanted: bool,
+    /// Partitions that are not at rest.
+    awake: Vec<Lane>,
+    /// What recovery would read of all partitions, and of how many.
+    unmarked_bytes: u64,
+    unmarked_logs: u64,
+    /// A look at all partitions that is not through yet.
+    retaining: Option<Retaining>,
+}
+
+/// How far retention has come in its look at all partitions.
+#[derive(Debug, Default)]
+struct Retaining {
+    from: Option<Lane>,
+    /// Those that keep records for consumer groups.
+    held: BTreeSet<Lane>,
+    /// One of them has more to give up than could be at once.
+    again: bool,
 }
 
 impl Default for Upkeep {
@@ -56,6 +83,12 @@ impl Default for Upkeep {
             submitted: 0,
             ended: 0,
             failed: false,
+            changed: true,
+            wanted: false,
+            awake: Vec::new(),
+            unmarked_bytes: 0,
+            unmarked_logs: 0,
+            retaining: None,
         }
     }
 }
@@ -73,6 +106,41 @@ impl Upkeep {
     pub fn is_written(&self, number: u64) -> bool {
         !self.failed && self.ended >= number
     }
+
+    /// A checkpoint file should say something else.
+    pub(crate) fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Names are free when the checkpoint files were written once more.
+    pub(crate) fn want_checkpoints(&mut self) {
+        (self.changed, self.wanted) = (true, true);
+    }
+
+    /// Something is done to the log of a partition: it is looked at until it is at rest again.
+    pub(crate) fn wake(&mut self, lane: Lane, partition: &mut Partition, now: Now) {
+        self.changed = true;
+        if std::mem::replace(&mut partition.awake, true) {
+            return;
+        }
+        self.awake.push(lane);
+        if partition.config.flush_ms < i64::MAX {
+            let soon = now.steady_ms + FLUSH_EVERY_MS;
+            self.next_flush_ms = self.next_flush_ms.min(soon);
+        }
+    }
+
+    /// Takes what is known of a partition out of the sums, before it is known anew or gone.
+    pub(crate) fn forget_unmarked(&mut self, partition: &mut Partition) {
+        let bytes = std::mem::take(&mut partition.unmarked_bytes);
+        self.unmarked_bytes -= bytes;
+        self.unmarked_logs -= u64::from(bytes > 0);
+    }
+
+    /// Topics may have another `flush.ms`.
+    pub(crate) fn look_for_late(&mut self) {
+        self.next_flush_ms = 0;
+    }
 }
 
 impl Node {
@@ -89,6 +157,7 @@ impl Node {
         if now.steady_ms >= self.upkeep.next_marks_ms {
             let every = self.upkeep.marks_every_ms;
             self.upkeep.next_marks_ms = now.steady_ms + every;
+            self.look_at_awake();
             if self.mark_logs(out) {
                 // The files of marks take a while; only then are they worth telling of.
                 let soon = now.steady_ms + every / 2;
@@ -96,20 +165,29 @@ impl Node {
             }
         }
         if now.steady_ms >= self.upkeep.next_checkpoint_ms {
-            let marking = self.partitions.values().any(|partition| partition.log.is_marking());
+            let marking = self.upkeep.awake.iter().any(|lane| {
+                self.partitions.get(lane).is_some_and(|partition| partition.log.is_marking())
+            });
             let every = if marking { MARKS_EVERY_MS } else { CHECKPOINT_EVERY_MS };
             self.upkeep.next_checkpoint_ms = now.steady_ms + every;
-            let written = self.write_checkpoints(out);
-            if std::mem::take(&mut self.upkeep.failed) {
-                self.removals.wait_for(written);
+            let failed = std::mem::take(&mut self.upkeep.failed);
+            if failed || self.upkeep.changed {
+                let written = self.write_checkpoints(out);
+                if failed {
+                    self.removals.wait_for(written);
+                }
             }
             self.prune(now, out);
         }
+        if self.upkeep.wanted && self.upkeep.submitted == self.upkeep.ended {
+            self.upkeep.wanted = false;
+            let written = self.write_checkpoints(out);
+            self.removals.note_written(written);
+            // Perhaps the files held those names no more, and nothing had to be written.
+            self.free_written_names(now, out);
+        }
         if now.steady_ms >= self.upkeep.next_retention_ms {
-            let every = self.setting("log.retention.check.interval.ms").max(1);
-            self.upkeep.next_retention_ms = now.steady_ms.saturating_add(every);
             self.retain(now, out);
-            self.take_snapshot(now, out);
         }
         if now.steady_ms >= self.upkeep.next_flush_ms {
             let some = self.flush_late(now, out);
@@ -119,33 +197,75 @@ impl Node {
         self.empty_trash(now, out);
     }
 
-    /// Gives up what retention gives up, and forgets idle producers.
+    /// Takes note of what recovery would read of those that are awake, and lets those rest that
+    /// have nothing under way.
+    fn look_at_awake(&mut self) {
+        let mut awake = std::mem::take(&mut self.upkeep.awake);
+        awake.retain(|lane| {
+            let Some(partition) = self.partitions.get_mut(lane) else { return false };
+            self.upkeep.forget_unmarked(partition);
+            if !partition.offline {
+                let bytes = partition.log.recovery_bytes(partition.checkpointed);
+                partition.unmarked_bytes = bytes;
+                self.upkeep.unmarked_bytes += bytes;
+                self.upkeep.unmarked_logs += u64::from(bytes > 0);
+            }
+            partition.awake = !partition.rest();
+            partition.awake
+        });
+        self.upkeep.awake = awake;
+    }
+
+    /// Gives up what retention gives up, and forgets idle producers, in some partitions; the rest
+    /// comes a moment later.
     fn retain(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let (mut held, mut again) = (BTreeSet::new(), false);
-        for (lane, partition) in &mut self.partitions {
+        let mut retaining = self.upkeep.retaining.take().unwrap_or_default();
+        if retaining.from.is_none() {
+            self.take_snapshot(now, out);
+        }
+        let from = retaining.from.take().unwrap_or(Lane(0));
+        let mut left = RETAINED_AT_ONCE;
+        for (lane, partition) in self.partitions.range_mut(from..) {
+            if left == 0 {
+                retaining.from = Some(*lane);
+                break;
+            }
+            left -= 1;
             let mut submissions = Vec::new();
             let log = &mut partition.log;
             let (files, mark) = (&mut self.files, partition.high_watermark);
             let holds = !partition.config.retention_groups.is_empty();
             let hold = if holds { Hold::EVERYTHING } else { Hold::NOTHING };
+            if partition.offline || log.offline().is_some() {
+                continue;
+            }
             if self.cleaner.is_at(*lane) {
-                again = true;
+                retaining.again = true;
             } else {
+                let before = log.start();
                 let expired = log.expire_but(&hold, now.wall_ms, mark, files, &mut submissions);
-                again |= expired.more;
+                retaining.again |= expired.more;
+                self.upkeep.changed |= log.start() != before;
                 if holds && expired.held_bytes > 0 {
-                    held.insert(*lane);
+                    retaining.held.insert(*lane);
                 }
             }
             log.empty_trash(now.wall_ms, &mut submissions);
             log.expire_producers(now.wall_ms);
             submit(*lane, submissions, out);
         }
-        if again {
+        if retaining.from.is_some() {
+            self.upkeep.retaining = Some(retaining);
+            self.upkeep.next_retention_ms = now.steady_ms.saturating_add(RETAIN_NEXT_MS);
+            return;
+        }
+        let every = self.setting("log.retention.check.interval.ms").max(1);
+        self.upkeep.next_retention_ms = now.steady_ms.saturating_add(every);
+        if retaining.again {
             self.retain_again(now);
         }
         // What is left is up to consumer groups.
-        progress::ask(self, held, now, out);
+        progress::ask(self, retaining.held, now, out);
     }
 
     /// There is more to be given up than could be at once.
@@ -157,21 +277,15 @@ impl Node {
     /// Marks the logs of which recovery would have to read most, until all of them together are
     /// half of what may be. False if that is little.
     fn mark_logs(&mut self, out: &mut Vec<Effect>) -> bool {
-        let mut most = Vec::new();
-        let mut all: u64 = 0;
-        for (lane, partition) in self.partitions.iter().filter(|(_, one)| !one.offline) {
-            let bytes = partition.log.recovery_bytes(partition.checkpointed);
-            if bytes > 0 {
-                all += bytes;
-                most.push((bytes, *lane));
-            }
-        }
+        let mut all = self.upkeep.unmarked_bytes;
         // Of many logs with little each, marks would cost more than they spare.
         let max = self.upkeep.recovery_bytes_max;
-        let max = max.max(RECOVERY_BYTES_EACH.min(max) * most.len() as u64);
+        let max = max.max(RECOVERY_BYTES_EACH.min(max) * self.upkeep.unmarked_logs);
         if all <= max {
             return false;
         }
+        let with_some = self.partitions.iter().filter(|(_, one)| one.unmarked_bytes > 0);
+        let mut most: Vec<_> = with_some.map(|(lane, one)| (one.unmarked_bytes, *lane)).collect();
         most.sort_unstable_by(|one, other| other.cmp(one));
         for (bytes, lane) in most {
             if all <= max / 2 {
@@ -187,10 +301,11 @@ impl Node {
     }
 
     /// Syncs logs that an operator lets run ahead of the disk, each after its `flush.ms`. False if
-    /// no topic has one.
+    /// none of those that are awake has one.
     fn flush_late(&mut self, now: Now, out: &mut Vec<Effect>) -> bool {
         let mut some = false;
-        for (lane, partition) in &mut self.partitions {
+        for lane in &self.upkeep.awake {
+            let Some(partition) = self.partitions.get_mut(lane) else { continue };
             let log = &mut partition.log;
             let (every, ahead) = (partition.config.flush_ms, log.written() > log.flushed());
             some |= every < i64::MAX;
@@ -212,6 +327,7 @@ impl Node {
     /// Writes how far logs are durable and where they begin, where that changed: recovery starts
     /// there. Gives the number of the last file that says so.
     pub(crate) fn write_checkpoints(&mut self, out: &mut Vec<Effect>) -> u64 {
+        self.upkeep.changed = false;
         let files = self.checkpoints();
         let files = files.into_iter().map(|(path, entries)| (path, render_offsets(&entries)));
         for (path, text) in files.chain(self.marks()) {
@@ -372,6 +488,10 @@ impl Node {
 
 /// How soon retention goes on where it had to stop.
 const RETAIN_AGAIN_MS: i64 = 1_000;
+/// So many partitions are looked at in a step: a millisecond's work.
+const RETAINED_AT_ONCE: usize = 2_000;
+/// How soon the next ones are.
+const RETAIN_NEXT_MS: i64 = 5;
 /// How soon a checkpoint that failed is tried again.
 const RETRY_MS: i64 = 1_000;
 /// `log.flush.offset.checkpoint.interval.ms`.

@@ -7,7 +7,7 @@ use broker::rng::Rng;
 use broker::startup::{self, FirstQuorum, Format, Options, Report, StartError};
 use broker::{Listener, Node, Now};
 use ottla_log::disk::mem::MemDisk;
-use ottla_log::disk::{self, Disk, FileId, Op};
+use ottla_log::disk::{self, Disk, FileId, Op, Space};
 use wire::Bytes;
 
 fn open(disk: &MemDisk) -> Result<(Node, Report), StartError> {
@@ -80,6 +80,10 @@ impl Disk for Recorder {
 
     fn len(&self, file: FileId) -> disk::Result<u64> {
         self.0.len(file)
+    }
+
+    fn space(&self, dir: &Path) -> disk::Result<Space> {
+        self.0.space(dir)
     }
 
     fn list(&self, dir: &Path) -> disk::Result<Vec<String>> {

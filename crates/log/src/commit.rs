@@ -137,6 +137,18 @@ impl Commit {
         self.pending.is_empty() && self.queue.is_empty()
     }
 
+    /// Gives back the memory of what is over; nothing may be under way.
+    pub fn rest(&mut self) {
+        assert!(self.is_idle(), "at rest with operations under way");
+        (self.pending, self.queue) = (BTreeMap::new(), VecDeque::new());
+        self.writes = VecDeque::new();
+        // A file that is durable to its end comes back with its next write.
+        let (written, flushed) = (self.written, self.flushed);
+        let is_open = |dirty: &Dirty| written > flushed || dirty.touched || dirty.truncating > 0;
+        self.files.retain(is_open);
+        self.files.shrink_to_fit();
+    }
+
     pub fn has_writes_in_flight(&self) -> bool {
         !self.writes.is_empty()
     }
@@ -270,14 +282,30 @@ impl Commit {
         completion: Completion,
         out: &mut Vec<Submission>,
     ) -> Result<bool, StorageError> {
+        let token = completion.token;
         if let Some(error) = &self.offline {
+            self.pending.remove(&token);
+            // A full disk must not hide that it fails in another way, too.
+            if let Err(worse) = completion.result
+                && error.is_full()
+                && !worse.is_full()
+            {
+                self.offline = Some(worse.clone());
+                return Err(worse);
+            }
             return Err(error.clone());
         }
         if let Err(error) = completion.result {
+            self.pending.remove(&token);
             self.offline = Some(error.clone());
+            // What waits here never leaves (I4), so nobody waits for its end.
+            for step in self.queue.drain(..) {
+                if let Step::Submit(submission) = step {
+                    self.pending.remove(&submission.token);
+                }
+            }
             return Err(error);
         }
-        let token = completion.token;
         let before = (self.written, self.flushed);
         match self.pending.remove(&token) {
             Some(Pending::Write) => self.write_done(token),

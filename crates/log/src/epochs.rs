@@ -26,6 +26,11 @@ impl Epochs {
         &self.entries
     }
 
+    /// Gives back memory that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
     /// The latest epoch.
     pub fn latest(&self) -> Option<i32> {
         self.entries.last().map(|entry| entry.epoch)

@@ -10,7 +10,9 @@
 //! - I1: `start <= flushed <= written <= end`; `flushed` falls only by truncation.
 //! - I2: every record below `flushed` survives a power cut: its bytes were synced, its segment's
 //!   name is durable, and so is every segment below it.
-//! - I3: after an error the log is offline for good: it submits nothing and `flushed` stays.
+//! - I3: after an error the log is offline for good: it submits nothing and `flushed` stays. Where
+//!   the error was that the disk is full, another log may be opened in its place, once nothing of
+//!   this one is under way.
 //! - I4: files are Apache Kafka 4.4.0's, byte for byte where it reads them.
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
@@ -38,7 +40,7 @@ pub use clean::{
     MapBudget, Pace, Reset,
 };
 pub use config::LogConfig;
-pub use disk::{Completion, Disk, FileId, FileIds, Op, StorageError, Submission, Token};
+pub use disk::{Completion, Disk, FileId, FileIds, Op, Space, StorageError, Submission, Token};
 pub use epochs::Epochs;
 pub use error::AppendError;
 pub use log::{Log, Progress};

@@ -54,6 +54,8 @@ pub struct Log {
     pub(crate) installs: VecDeque<Install>,
     /// How often the history was cut.
     pub(crate) generation: u64,
+    /// The file that space was set aside for, and up to where.
+    reserved: Option<(FileId, u64)>,
     closing: Closing,
 }
 
@@ -121,6 +123,7 @@ impl Log {
             discarded: None,
             installs: VecDeque::new(),
             generation: 0,
+            reserved: None,
             closing: Closing::No,
         }
     }
@@ -194,6 +197,32 @@ impl Log {
     /// The error that took the log offline.
     pub fn offline(&self) -> Option<&StorageError> {
         self.commit.offline()
+    }
+
+    /// How many files opening it anew can take: each segment and its indexes, those whose making
+    /// is under way, and leftovers of a compaction.
+    pub fn files_to_open(&self) -> u64 {
+        8 * (self.segments.len() + self.installs.len() + 2) as u64
+    }
+
+    /// True if nothing that was submitted is under way.
+    pub fn is_idle(&self) -> bool {
+        self.commit.is_idle()
+    }
+
+    /// Sets space aside for the active segment to grow by `bytes`, and again when half of that is
+    /// used up: a full disk does not keep it from growing then.
+    pub fn reserve(&mut self, bytes: u64, out: &mut Vec<Submission>) {
+        let Some(active) = self.segments.last().filter(|_| self.accepts_appends().is_ok()) else {
+            return;
+        };
+        let (file, size) = (active.file, active.size);
+        let reserved = self.reserved.filter(|(of, _)| *of == file).map_or(0, |(_, upto)| upto);
+        if reserved < size + bytes / 2 {
+            let upto = size + bytes;
+            self.reserved = Some((file, upto));
+            self.commit.other(Op::Reserve { file, upto }, out);
+        }
     }
 
     /// The largest epoch not above `epoch` and where it ends (KIP-101); (-1, -1) if unknown.
@@ -287,6 +316,21 @@ impl Log {
         let bytes = Bytes::from(render_epochs(self.epochs.entries()));
         self.epochs_dirty = false;
         self.commit.settle(Op::Replace { path, bytes }, recover_from, out)
+    }
+
+    /// Gives back the memory of what is over, if nothing is under way; false if something is.
+    pub fn rest(&mut self) -> bool {
+        let quiet = self.commit.is_idle() && self.written() == self.end;
+        if quiet {
+            self.commit.rest();
+            self.segments.shrink_to_fit();
+            self.snapshots.shrink_to_fit();
+            self.epochs.shrink();
+            self.producers.shrink();
+            (self.indexing, self.installs) = (Vec::new(), VecDeque::new());
+            self.trash.shrink_to_fit();
+        }
+        quiet
     }
 
     /// Stops cleanly: no append is accepted any more; everything becomes durable, then indexes,

@@ -18,7 +18,8 @@ use crate::planted::{self, Bug};
 /// All producers of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producers {
-    by_id: BTreeMap<i64, Producer>,
+    /// Boxed, because most logs have one, and a node of the map has room for eleven.
+    by_id: BTreeMap<i64, Box<Producer>>,
     /// Open transactions: first offset to producer.
     ongoing: BTreeMap<i64, i64>,
     /// Decided transactions whose marker is not yet below the high watermark: first to last
@@ -77,6 +78,11 @@ impl Producers {
     /// Producers known.
     pub fn count(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Gives back memory that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.by_id.values_mut().for_each(|producer| producer.batches.shrink_to_fit());
     }
 
     /// The first offset a reader of committed data must not see yet, if any.
@@ -184,12 +190,14 @@ impl Producers {
     }
 
     fn entry(&mut self, header: &BatchHeader) -> &mut Producer {
-        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer {
-            epoch: header.producer_epoch,
-            batches: VecDeque::new(),
-            coordinator_epoch: -1,
-            timestamp: -1,
-            txn_first_offset: None,
+        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| {
+            Box::new(Producer {
+                epoch: header.producer_epoch,
+                batches: VecDeque::new(),
+                coordinator_epoch: -1,
+                timestamp: -1,
+                txn_first_offset: None,
+            })
         });
         if producer.epoch < header.producer_epoch {
             producer.epoch = header.producer_epoch;
@@ -269,7 +277,7 @@ impl Producers {
 
     /// The last batch of each producer: its sequence must stay known.
     pub(crate) fn last_written(&self) -> BTreeMap<i64, LastWritten> {
-        let last = |(&id, producer): (&i64, &Producer)| {
+        let last = |(&id, producer): (&i64, &Box<Producer>)| {
             let offset = producer.batches.back().map(|written| written.last_offset);
             (id, LastWritten { offset, epoch: producer.epoch })
         };
@@ -278,7 +286,7 @@ impl Producers {
 
     /// The entries of a snapshot, by producer id.
     pub fn entries(&self) -> Vec<ProducerEntry> {
-        let entry = |(&producer_id, producer): (&i64, &Producer)| {
+        let entry = |(&producer_id, producer): (&i64, &Box<Producer>)| {
             let last = producer.batches.back();
             ProducerEntry {
                 producer_id,
@@ -314,7 +322,7 @@ impl Producers {
                 timestamp: entry.timestamp,
                 txn_first_offset: txn,
             };
-            producers.by_id.insert(entry.producer_id, producer);
+            producers.by_id.insert(entry.producer_id, Box::new(producer));
         }
         producers
     }

@@ -14,8 +14,8 @@ pub struct TopicImage {
     pub name: Arc<str>,
     /// Its id, never used again for another topic.
     pub id: Uuid,
-    /// By partition index, dense from 0.
-    pub partitions: Vec<PartitionImage>,
+    /// By partition index, dense from 0; shared between images that agree on one.
+    pub partitions: Vec<Arc<PartitionImage>>,
 }
 
 /// One partition.
@@ -242,6 +242,24 @@ impl Image {
         Ok(())
     }
 
+    /// Shares with another image what both say of the partition that a record was about: of
+    /// thousands of partitions, two copies would be most of what they take.
+    pub fn share(&mut self, other: &Self, record: &Record) {
+        let (id, index) = match record {
+            Record::Partition(record) => (record.topic_id, record.partition_id),
+            Record::PartitionChange(record) => (record.topic_id, record.partition_id),
+            _ => return,
+        };
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let theirs = other.topics.get(&id).and_then(|topic| topic.partitions.get(index));
+        let ours = self.topics.get_mut(&id).and_then(|topic| topic.partitions.get_mut(index));
+        if let (Some(ours), Some(theirs)) = (ours, theirs)
+            && ours == theirs
+        {
+            ours.clone_from(theirs);
+        }
+    }
+
     fn replay_registration_change(
         &mut self,
         change: &messages::BrokerRegistrationChangeRecord,
@@ -291,6 +309,7 @@ impl Image {
         let topics = self.topics.values_mut().filter(|topic| only.is_none_or(|id| topic.id == id));
         for partition in topics.flat_map(|topic| &mut topic.partitions) {
             if !partition.elr.is_empty() || !partition.last_known_elr.is_empty() {
+                let partition = Arc::make_mut(partition);
                 partition.elr.clear();
                 partition.last_known_elr.clear();
                 partition.partition_epoch += 1;
@@ -324,9 +343,9 @@ impl Image {
         };
         let index = record.partition_id as usize;
         if index == topic.partitions.len() {
-            topic.partitions.push(image);
+            topic.partitions.push(Arc::new(image));
         } else if let Some(place) = topic.partitions.get_mut(index) {
-            *place = image;
+            *place = Arc::new(image);
         } else {
             return Err(Contradiction(format!(
                 "partition {} of topic {} comes before partition {}",
@@ -348,6 +367,7 @@ impl Image {
             .partitions
             .get_mut(change.partition_id as usize)
             .ok_or_else(|| Contradiction(format!("no partition {}", change.partition_id)))?;
+        let partition = Arc::make_mut(partition);
         let set = |place: &mut Vec<i32>, value: &Option<Vec<i32>>| {
             if let Some(value) = value {
                 place.clone_from(value);
@@ -435,6 +455,17 @@ mod tests {
         image.replay(&Record::PartitionChange(change.clone())).unwrap();
         let found = &image.topic("t").unwrap().partitions[0];
         assert_eq!((found.leader_epoch, found.partition_epoch), (1, 2));
+        // What is shared is changed in one of the two only.
+        let mut other = image.clone();
+        let change_record = Record::PartitionChange(change.clone());
+        other.replay(&change_record).unwrap();
+        assert_eq!(image.topic("t").unwrap().partitions[0].partition_epoch, 2);
+        image.share(&other, &change_record);
+        let of = |image: &Image| image.topic("t").unwrap().partitions[0].clone();
+        assert!(!Arc::ptr_eq(&of(&image), &of(&other)), "they differ");
+        image.replay(&change_record).unwrap();
+        image.share(&other, &change_record);
+        assert!(Arc::ptr_eq(&of(&image), &of(&other)));
         change.topic_id = Uuid(300);
         assert!(image.replay(&Record::PartitionChange(change)).is_err());
     }

@@ -71,6 +71,32 @@ struct LaneState {
     pooled: usize,
 }
 
+/// The lanes with something to do. Most logs are idle: there is nothing of theirs here.
+#[derive(Default)]
+struct Lanes {
+    busy: HashMap<Lane, LaneState>,
+    /// Of lanes that were busy, for the next.
+    spare: Vec<LaneState>,
+}
+
+impl Lanes {
+    fn state(&mut self, lane: Lane) -> &mut LaneState {
+        let spare = &mut self.spare;
+        self.busy.entry(lane).or_insert_with(|| spare.pop().unwrap_or_default())
+    }
+
+    /// Forgets a lane that has nothing to do.
+    fn rest(&mut self, lane: Lane) {
+        let idle = |state: &LaneState| state.queue.is_empty() && state.pooled == 0;
+        if self.busy.get(&lane).is_some_and(idle)
+            && let Some(state) = self.busy.remove(&lane)
+            && self.spare.len() < SPARE_LANES
+        {
+            self.spare.push(state);
+        }
+    }
+}
+
 /// What waits for the threads of a volume.
 #[derive(Default)]
 struct Volume {
@@ -111,7 +137,7 @@ struct Waiting {
 pub struct DiskRunner {
     disk: Arc<OsDisk>,
     inbox: Mutex<VecDeque<Job>>,
-    lanes: Mutex<HashMap<Lane, LaneState>>,
+    lanes: Mutex<Lanes>,
     volumes: Vec<Arc<Volume>>,
     outstanding: AtomicUsize,
 }
@@ -379,18 +405,16 @@ impl DiskRunner {
             let jobs = std::mem::take(&mut *lock(&self.inbox));
             worked |= !jobs.is_empty();
             for job in jobs {
+                let lane = match &job {
+                    Job::Submitted(lane, _) | Job::Ended(lane) => *lane,
+                };
+                let state = lanes.state(lane);
                 match job {
-                    Job::Submitted(lane, submission) => {
-                        let state = lanes.entry(lane).or_default();
-                        state.queue.push_back(submission);
-                        self.advance(lane, state, done);
-                    }
-                    Job::Ended(lane) => {
-                        let state = lanes.entry(lane).or_default();
-                        state.pooled -= 1;
-                        self.advance(lane, state, done);
-                    }
+                    Job::Submitted(_, submission) => state.queue.push_back(submission),
+                    Job::Ended(_) => state.pooled -= 1,
                 }
+                self.advance(lane, state, done);
+                lanes.rest(lane);
             }
         }
         worked
@@ -470,7 +494,11 @@ fn sweep(
     syncs: Vec<(Lane, Submission)>,
 ) -> Vec<(Lane, Completion)> {
     let began = Instant::now();
-    let swept = disk.sync_all(number);
+    let files = syncs.iter().filter_map(|(_, submission)| match submission.op {
+        Op::Sync { file } => Some(file),
+        _ => None,
+    });
+    let swept = disk.sync_all(number, files);
     let took = began.elapsed();
     let count = syncs.len();
     let done = match &swept {
@@ -524,6 +552,8 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// So many lanes that became idle keep their memory for others.
+const SPARE_LANES: usize = 64;
 /// So many syncs that wait become one `syncfs`.
 const SWEEP_MIN: usize = 8;
 /// So many threads of a volume sync one file each, where it can be done for many at once.

@@ -125,7 +125,7 @@ pub struct Running {
 /// # Errors
 /// What the operator has to change.
 pub async fn start(settings: Settings) -> Result<Running, ServeError> {
-    raise_open_files();
+    let open_files = raise_open_files();
     let mut dirs: Vec<&PathBuf> = settings.log_dirs.iter().collect();
     if !dirs.contains(&&settings.metadata_dir) {
         dirs.push(&settings.metadata_dir);
@@ -167,6 +167,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     let volumes: Vec<PathBuf> = dirs.into_iter().cloned().collect();
     let disk = OsDisk::with_volumes(&volumes).map_err(|error| ServeError(error.to_string()))?;
+    // The rest is for connections, which need theirs all the time.
+    disk.limit_open((open_files / 2).min(OPEN_FILES_MAX));
     let disk = Arc::new(disk);
     let seed = entropy().map_err(|error| ServeError(format!("/dev/urandom: {error}")))?;
     let options = Options {
@@ -346,7 +348,7 @@ impl Running {
         drop(self.limits);
         // Its threads write to directories that may be another node's once this one is closed.
         let shell = self.shell.clone();
-        let _ = tokio::task::spawn_blocking(move || shell.stop_cleaning()).await;
+        let _ = tokio::task::spawn_blocking(move || shell.stop_elsewhere()).await;
         let began = Instant::now();
         let node = loop {
             if self.shell.is_halted() {
@@ -365,13 +367,15 @@ impl Running {
     }
 }
 
-/// Each partition needs descriptors; the soft limit of 1024 many systems give is no limit to
-/// plan with.
-fn raise_open_files() {
+/// The soft limit of 1024 descriptors many systems give is no limit to plan with. Gives how many
+/// there may be.
+fn raise_open_files() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
     limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
+    let held = if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { before };
+    held.and_then(|held| usize::try_from(held).ok()).unwrap_or(usize::MAX)
 }
 
 /// 256 bits of it.
@@ -391,5 +395,7 @@ pub fn entropy() -> std::io::Result<[u64; 4]> {
 
 /// Where `/healthz` and `/metrics` are looked for.
 pub const ADMIN_PORT: u16 = 9644;
+/// Files of logs that are held open at most, whatever the system allows.
+const OPEN_FILES_MAX: usize = 16 * 1024;
 /// How long the end of connections and of disk operations is waited for.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::clean::Cleaners;
 use crate::disk::{DiskRunner, Done};
+use crate::full::{Errand, Errands};
 use crate::line::Line;
 use crate::log_line;
 use crate::send::Sender;
@@ -29,6 +30,7 @@ pub struct Shell {
     runner: OnceLock<Arc<DiskRunner>>,
     disk: Arc<OsDisk>,
     cleaners: Cleaners,
+    errands: Errands,
     /// To be told of by threads that may outlive it.
     weak: Weak<Self>,
     /// What connections send their answers with.
@@ -52,6 +54,7 @@ impl Shell {
         let shell = Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
             cleaners: Cleaners::default(),
+            errands: Errands::default(),
             next_deadline_ms: AtomicI64::new(node.next_deadline_ms()),
             node: Mutex::new(Some(node)),
             inbox: Mutex::default(),
@@ -138,9 +141,19 @@ impl Shell {
         self.runner.get().map_or(0, |runner| runner.outstanding())
     }
 
-    /// Ends all cleanings and waits for that.
-    pub fn stop_cleaning(&self) {
+    /// Ends all work on logs that the node ordered to be done elsewhere, and waits for that.
+    pub fn stop_elsewhere(&self) {
         self.cleaners.stop();
+        self.errands.stop();
+    }
+
+    fn send_on(&self, errand: Errand) {
+        let shell = self.weak.clone();
+        self.errands.send(errand, &self.disk, move |event| {
+            if let Some(shell) = shell.upgrade() {
+                shell.submit(event);
+            }
+        });
     }
 
     /// Takes the node out, to close it, if nothing is under way: no event waits, no disk operation
@@ -273,6 +286,8 @@ impl Shell {
                         }
                     });
                 }
+                Effect::Measure(dir) => self.send_on(Errand::Measure(dir)),
+                Effect::Reopen(lane, order) => self.send_on(Errand::Reopen(lane, order)),
                 Effect::Warn(text) => log_line::line("WARN", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reply};
+use broker::{
+    Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reopening, Reply,
+};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_log::disk::mem::MemDisk;
@@ -48,6 +50,8 @@ pub struct Summary {
     pub kept: u64,
     /// Segments that were compacted.
     pub compacted: u64,
+    /// Logs that a full disk stalled, and that were opened anew.
+    pub reopened: u64,
 }
 
 /// A run that broke one.
@@ -93,6 +97,7 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         retired: world.retired,
         kept: world.checker.kept,
         compacted: world.compacted,
+        reopened: world.reopened,
     })
 }
 
@@ -107,6 +112,11 @@ enum Happening {
     Tick,
     PowerCut,
     Stop,
+    /// Somebody else takes nearly all room on the disk, and gives it back.
+    Fill,
+    Relieve,
+    Measure(PathBuf),
+    Reopen(Lane, Box<Reopening>),
 }
 
 enum Actor {
@@ -168,6 +178,12 @@ struct World<'a> {
     with_ledger: bool,
     /// Segments that were compacted.
     compacted: u64,
+    /// The disk becomes full now and then.
+    with_full: bool,
+    /// It was, in this life of the node.
+    filled: bool,
+    /// Logs opened anew after that.
+    reopened: u64,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -202,6 +218,9 @@ impl<'a> World<'a> {
             retired: 0,
             with_ledger: seed % 4 == 1,
             compacted: 0,
+            with_full: seed % 8 == 6,
+            filled: false,
+            reopened: 0,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -220,6 +239,12 @@ impl<'a> World<'a> {
         for _ in 0..self.random.below(3) {
             let at = self.now_us + self.random.below(400_000);
             self.at(at, Happening::Stop);
+        }
+        for _ in 0..if self.with_full { 1 + self.random.below(2) } else { 0 } {
+            let at = self.now_us + 20_000 + self.random.below(300_000);
+            self.at(at, Happening::Fill);
+            let until = at + 5_000 + self.random.below(80_000);
+            self.at(until, Happening::Relieve);
         }
         self.join(Actor::Admin { created: false });
         // From the answer on the topic must be there, for ever.
@@ -410,7 +435,8 @@ impl<'a> World<'a> {
         self.now_us = self.now_us.max(at);
         // What was under way when the power failed never happens; clients outlive it.
         let outlives =
-            matches!(happening, Happening::Wake(_) | Happening::PowerCut | Happening::Stop);
+            matches!(happening, Happening::Wake(_) | Happening::PowerCut | Happening::Stop)
+                || matches!(happening, Happening::Fill | Happening::Relieve);
         if life != self.life && !outlives {
             return Ok(true);
         }
@@ -435,7 +461,27 @@ impl<'a> World<'a> {
                 self.next_tick_us = u64::MAX;
                 self.give(Event::Ticked)?;
             }
-            Happening::PowerCut | Happening::Stop if self.winding_up => {}
+            Happening::PowerCut | Happening::Stop | Happening::Fill if self.winding_up => {}
+            Happening::Fill => {
+                let room = self.random.below(3_000);
+                self.note(|| format!("the disk is full but for {room} bytes"), 8 << 32 | room);
+                self.disk.set_room(Some(room));
+                self.filled = true;
+            }
+            Happening::Relieve => {
+                self.note(|| "the disk has room".into(), 9 << 32);
+                self.disk.set_room(None);
+            }
+            Happening::Measure(dir) => {
+                let space = self.disk.space(&dir);
+                self.give(Event::Measured(dir, space))?;
+            }
+            Happening::Reopen(lane, order) => {
+                self.note(|| format!("lane {} is opened anew", lane.0), 10 << 32 | lane.0);
+                let reopened = order.carry_out(&self.disk);
+                self.reopened += u64::from(reopened.is_ok());
+                self.give(Event::Reopened(lane, reopened))?;
+            }
             Happening::Stop => self.clean_stop()?,
             Happening::PowerCut => self.power_cut()?,
         }
@@ -501,6 +547,8 @@ impl<'a> World<'a> {
         self.note(|| "power cut".into(), 1);
         let random = &mut self.random;
         self.disk.crash(&mut |bound| random.below(bound.max(1)));
+        // The operator makes room before the node is started again.
+        self.disk.set_room(None);
         if self.random.chance(40) {
             self.lose_recovery_points()?;
         }
@@ -532,9 +580,15 @@ impl<'a> World<'a> {
             }
         }
         self.disk.heal();
+        self.disk.set_room(None);
         if let Some(node) = self.node.take() {
-            startup::close(&self.disk, node)
-                .map_err(|error| format!("C8: the node does not stop: {error}"))?;
+            let closed = startup::close(&self.disk, node);
+            // A log that a full disk stalled is not closed in order, and the next start recovers.
+            if let Err(error) = closed.map_err(|error| format!("C8: does not stop: {error}"))
+                && !self.filled
+            {
+                return Err(error);
+            }
         }
         self.stops += 1;
         self.restart()
@@ -544,6 +598,7 @@ impl<'a> World<'a> {
     fn restart(&mut self) -> Result<(), String> {
         self.life += 1;
         self.node = None;
+        self.filled = false;
         // Clocks may have been set meanwhile.
         self.skew_ms += self.random.below(4_000) as i64 - 2_000;
         self.boot()?;
@@ -698,12 +753,22 @@ impl<'a> World<'a> {
                     let at = self.now_us + self.random.below(5_000);
                     self.at(at, Happening::Clean(lane, job));
                 }
+                Effect::Measure(dir) => {
+                    let at = self.now_us + self.random.below(5_000);
+                    self.at(at, Happening::Measure(dir));
+                }
+                Effect::Reopen(lane, order) => {
+                    let at = self.now_us + self.random.below(20_000);
+                    self.at(at, Happening::Reopen(lane, order));
+                }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, _, reason) => return Err(format!("C6: closed: {reason}")),
                 // A log or the node gave up because the disk failed: the operator restarts it.
                 Effect::Halt(_) | Effect::Warn(_) if must_restart || self.disk.heal() => {
                     must_restart = true;
                 }
+                Effect::Halt(_) if self.filled => must_restart = true,
+                Effect::Warn(text) if self.filled && !text.contains("offline") => {}
                 Effect::Halt(reason) => return Err(format!("C8: the node halts: {reason}")),
                 Effect::LogLevel(..) | Effect::Info(_) => {}
                 Effect::Warn(text) => return Err(format!("C8: the node warns: {text}")),

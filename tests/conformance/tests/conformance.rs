@@ -4,6 +4,7 @@
 mod admin;
 mod console;
 mod datadir;
+mod faults;
 mod groups;
 mod hostile;
 mod operate;
@@ -226,6 +227,22 @@ fn dump_log_segments_finds_no_fault_in_our_files() {
     }
     let lines: Vec<String> = (0..1000).map(|n| format!("{n}:{n}")).collect();
     kcat_produce(&node, "lines", &lines);
+    // A segment that holds eight entries in its index rolls all the time.
+    let mut create = Command::new(harness::binary());
+    create.args(["topic", "create", "rolling", "--partitions", "4", "--server", &node.address()]);
+    for key in ["segment.index.bytes=64", "index.interval.bytes=0", "compression.type=lz4"] {
+        create.args(["-c", key]);
+    }
+    if !Node::is_peer() {
+        run(&mut create, CLIENT).success();
+        let lines: Vec<String> = (0..6_000).map(|n| format!("{n}:{n}")).collect();
+        let file = node.directory().join("rolling.lines");
+        fs::write(&file, lines.join("\n") + "\n").expect("a file of lines");
+        let mut command = Command::new("kcat");
+        command.args(["-P", "-b", &node.address(), "-t", "rolling", "-K:", "-X", "acks=all"]);
+        command.args(["-X", "batch.num.messages=1", "-X", "linger.ms=0", "-l"]);
+        run(command.arg(file), CLIENT).success();
+    }
     node.stop();
 
     let dump = |files: &[String], flags: &[&str]| {
@@ -241,6 +258,8 @@ fn dump_log_segments_finds_no_fault_in_our_files() {
     let logs = files_below(directory.path(), "log");
     let segments = logs.iter().filter(|path| path.contains("plain-")).count();
     assert!(segments > 12, "segments never rolled: {segments} of 12 partitions");
+    let rolled = logs.iter().filter(|path| path.contains("rolling-")).count();
+    assert!(rolled >= 504 || Node::is_peer(), "{rolled} segments of 4 partitions");
     let said = dump(&logs, &["--deep-iteration"]);
     assert_faultless(&said);
     let batches = said.matches("baseOffset:").count();

@@ -18,6 +18,8 @@ pub struct Node {
     port: u16,
     program: Program,
     arguments: Vec<String>,
+    /// What the program is started with, if not by itself.
+    wrapper: Vec<String>,
     child: Option<Child>,
 }
 
@@ -41,6 +43,22 @@ impl Node {
     /// If it doesn't accept before the deadline; with what it logged.
     pub fn start(directory: &Path) -> Self {
         Self::of(directory, free_port(), Program::Bare, &[])
+    }
+
+    /// As [`Self::start`], by another program, which is given the node's own command line.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn under(directory: &Path, wrapper: &[&str]) -> Self {
+        Self::wrapped(directory, free_port(), Program::Bare, &[], wrapper)
+    }
+
+    /// As [`Self::configured`], by another program.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn configured_under(directory: &Path, port: u16, wrapper: &[&str]) -> Self {
+        Self::wrapped(directory, port, Program::Configured, &[], wrapper)
     }
 
     /// As [`Self::start`], in a directory that is made, with more arguments.
@@ -79,9 +97,20 @@ impl Node {
     }
 
     fn of(directory: &Path, port: u16, program: Program, arguments: &[&str]) -> Self {
+        Self::wrapped(directory, port, program, arguments, &[])
+    }
+
+    fn wrapped(
+        directory: &Path,
+        port: u16,
+        program: Program,
+        arguments: &[&str],
+        wrapper: &[&str],
+    ) -> Self {
         let directory = directory.to_owned();
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut node = Self { directory, port, program, arguments, child: None };
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let (arguments, wrapper) = (owned(arguments), owned(wrapper));
+        let mut node = Self { directory, port, program, arguments, wrapper, child: None };
         node.launch();
         node
     }
@@ -109,7 +138,7 @@ impl Node {
         assert!(self.child.is_none(), "the node still runs");
         let log = File::options().create(true).append(true).open(self.log_path());
         let log = log.expect("a log file for the node");
-        let mut command = self.command();
+        let mut command = self.wrapped_command();
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file handle")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.child = Some(child);
@@ -156,6 +185,29 @@ impl Node {
         assert!(orderly, "ended with {status} on SIGTERM:\n{}", self.log());
     }
 
+    /// Waits until the process ends by itself.
+    ///
+    /// # Panics
+    /// If it does not before the deadline.
+    pub fn wait_for_end(&mut self, deadline: Duration) -> ExitStatus {
+        let mut status = None;
+        wait_until("the node ends", deadline, || {
+            status = self.exited();
+            status.is_some()
+        });
+        self.child = None;
+        status.expect("it ended")
+    }
+
+    /// Files and sockets the process holds open.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(path).expect("the files of a running process").count()
+    }
+
     /// Fails unless the process still runs.
     ///
     /// # Panics
@@ -192,6 +244,17 @@ impl Node {
 
     fn is_java(&self) -> bool {
         self.program == Program::Apache || (self.program == Program::Bare && Self::is_peer())
+    }
+
+    fn wrapped_command(&self) -> Command {
+        let command = self.command();
+        let Some((program, arguments)) = self.wrapper.split_first() else { return command };
+        let mut wrapped = Command::new(program);
+        wrapped.args(arguments).arg(command.get_program()).args(command.get_args());
+        if let Some(directory) = command.get_current_dir() {
+            wrapped.current_dir(directory);
+        }
+        wrapped
     }
 
     fn command(&self) -> Command {

@@ -71,7 +71,9 @@ fn delete(node: &mut Node, topic: &str, index: i32, offset: i64) -> Result<i64, 
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
     partition.log.delete_records(offset);
-    Ok(partition.log.start())
+    let start = partition.log.start();
+    node.upkeep.note_change();
+    Ok(start)
 }
 
 const TO_HIGH_WATERMARK: i64 = -1;

@@ -1,6 +1,7 @@
 //! DescribeTopicPartitions: topics piece by piece, with their eligible leader replicas (KIP-966).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -103,7 +104,7 @@ fn describe(
     first: usize,
     end: usize,
 ) -> DescribeTopicPartitionsResponseTopic {
-    let partition = |(index, partition): (usize, &PartitionImage)| {
+    let partition = |(index, partition): (usize, &Arc<PartitionImage>)| {
         let (leader_id, code) = node.leader_for(partition.leader, call.listener, true);
         DescribeTopicPartitionsResponsePartition {
             error_code: code.0,

@@ -5,6 +5,8 @@
 //! - A missing topic is created if both the client and `auto.create.topics.enable` allow it; the
 //!   answer says UNKNOWN_TOPIC_OR_PARTITION all the same, which clients retry.
 
+use std::sync::Arc;
+
 use messages::create_topics_request::CreatableTopic;
 use messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -108,7 +110,7 @@ fn one(
 }
 
 fn present(node: &Node, call: &Call, topic: &TopicImage) -> MetadataResponseTopic {
-    let partition = |(index, partition): (usize, &PartitionImage)| {
+    let partition = |(index, partition): (usize, &Arc<PartitionImage>)| {
         let (leader_id, code) =
             node.leader_for(partition.leader, call.listener, call.version >= NAMES_LISTENERS);
         MetadataResponsePartition {

@@ -16,11 +16,12 @@ use wire::files::{OffsetEntry, parse_offsets, render_offsets};
 use crate::event::{Effect, Now};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::node::{Listener, Node, NodeConfig};
+use crate::partition::Partition;
 use crate::rng::Rng;
 use crate::upkeep::RECOVERY_POINTS;
 
 pub mod directories;
-mod partitions;
+pub(crate) mod partitions;
 mod quorum;
 
 pub use directories::{FirstQuorum, Format, Identity, format, identify, identify_all, make_dir};
@@ -338,7 +339,8 @@ fn note_recovery(report: &mut Report, name: &str, recovery: &ottla_log::Recovery
 pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
     // All logs become durable at once; the checkpoints and markers below speak of them after that.
     let deferred = Deferred::new(disk);
-    for partition in node.partitions.values_mut().filter(|partition| !partition.offline) {
+    let online = |one: &&mut Box<Partition>| !one.offline && one.log.offline().is_none();
+    for partition in node.partitions.values_mut().filter(online) {
         let mut submissions = Vec::new();
         partition.log.close(&mut submissions);
         drive(&deferred, &mut partition.log, submissions)?;
@@ -371,7 +373,7 @@ pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
         let bytes = render_offsets(&entries).into();
         disk.execute(&Op::Replace { path: dir.path.join(HIGH_WATERMARKS), bytes })?;
     }
-    if node.partitions.values().any(|partition| partition.offline) {
+    if node.partitions.values().any(|one| one.offline || one.log.offline().is_some()) {
         return Err(StartError(
             "a log is offline: stopped without the mark of a clean stop".into(),
         ));
@@ -385,7 +387,11 @@ pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
 }
 
 /// Carries out a log's operations until it has no more.
-fn drive(disk: &dyn Disk, log: &mut Log, first: Vec<Submission>) -> Result<(), StartError> {
+pub(crate) fn drive(
+    disk: &dyn Disk,
+    log: &mut Log,
+    first: Vec<Submission>,
+) -> Result<(), StorageError> {
     let mut queue = VecDeque::from(first);
     while let Some(submission) = queue.pop_front() {
         let result = disk.execute(&submission.op);
@@ -414,9 +420,11 @@ fn drive_node(
                 queue.extend(more);
             }
             Effect::Halt(reason) => return Err(StartError(reason)),
-            // A node that is starting loads and cleans nothing.
+            // A node that is starting loads and cleans nothing, and what is full keeps it from it.
             Effect::Load(..)
             | Effect::Clean(..)
+            | Effect::Measure(_)
+            | Effect::Reopen(..)
             | Effect::Reply(_)
             | Effect::Close(..)
             | Effect::Info(_)

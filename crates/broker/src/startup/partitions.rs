@@ -1,12 +1,12 @@
 //! The logs of partitions: opened where they are, made where they are missing, set aside where the
 //! metadata does not know them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use metadata::TopicImage;
-use ottla_log::disk::{Deferred, Disk, Op};
+use ottla_log::disk::{Deferred, Disk, Op, StorageError};
 use ottla_log::{Log, OpenMode};
 use wire::Uuid;
 use wire::files::{RecoveryMark, parse_marks, parse_partition_metadata};
@@ -15,7 +15,6 @@ use super::directories::METADATA_DIR;
 use super::{Report, StartError, drive, drive_node, note_recovery, read_offsets};
 use crate::cleaner::{CLEANER_POINTS, Cleaning};
 use crate::event::Now;
-use crate::metrics::Traffic;
 use crate::node::{LogDir, Node};
 use crate::partition::{Partition, log_config};
 use crate::upkeep::{LOG_STARTS, RECOVERY_MARKS, RECOVERY_POINTS};
@@ -65,7 +64,7 @@ pub fn open(
     // of them seconds. Nobody is told of any record before that.
     let deferred = Deferred::new(disk);
     for topic in &topics {
-        open_topic(&deferred, node, topic, &found, report, &mut told)?;
+        open_topic(&deferred, node, topic, &found, now, report, &mut told)?;
     }
     for found in &found {
         deferred.execute(&Op::SyncDir { path: found.dir.path.clone() })?;
@@ -83,6 +82,7 @@ fn open_topic(
     node: &mut Node,
     topic: &TopicImage,
     found: &[Found],
+    now: Now,
     report: &mut Report,
     told: &mut Vec<(Uuid, i32, Uuid)>,
 ) -> Result<(), StartError> {
@@ -124,23 +124,10 @@ fn open_topic(
         };
         let mut log = log;
         log.assign_epoch(partition.leader_epoch);
-        let high_watermark = log.end();
-        node.add_partition(Partition {
-            topic: topic.name.clone(),
-            topic_id: topic.id,
-            index: index as i32,
-            leader_epoch: partition.leader_epoch,
-            config: config.clone(),
-            log,
-            high_watermark,
-            traffic: Traffic::default(),
-            offline: false,
-            produces: VecDeque::new(),
-            fetches: Vec::new(),
-            cleaning: Cleaning::from(cleaned),
-            late_since_ms: None,
-            checkpointed: 0,
-        });
+        let mut opened =
+            Partition::new(topic, index as i32, partition.leader_epoch, config.clone(), log);
+        opened.cleaning = Cleaning::from(cleaned);
+        node.add_partition(opened, now);
         if assigned.is_some_and(|assigned| assigned != dir) {
             told.push((topic.id, index as i32, dir));
         }
@@ -183,8 +170,12 @@ fn locate<'a>(
 }
 
 /// False for a directory whose making was cut short: nothing was ever appended there.
-fn holds_log(disk: &dyn Disk, path: &Path) -> Result<bool, StartError> {
-    let names = disk.list(path)?;
+pub(crate) fn holds_log(disk: &dyn Disk, path: &Path) -> Result<bool, StorageError> {
+    let names = match disk.list(path) {
+        Ok(names) => names,
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => return Err(error),
+    };
     Ok(names.iter().any(|name| name == "partition.metadata" || name.ends_with(".log")))
 }
 

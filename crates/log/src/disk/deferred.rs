@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Disk, FileId, Op, Result};
+use super::{Disk, FileId, Op, Result, Space};
 
 /// See the module.
 pub struct Deferred<'a> {
@@ -136,7 +136,9 @@ impl Disk for Deferred<'_> {
                 self.settle_before(|waiting| waiting.is_within(dir))?;
                 return self.disk.execute(op);
             }
-            Op::Write { .. } | Op::Truncate { .. } => return self.disk.execute(op),
+            Op::Write { .. } | Op::Truncate { .. } | Op::Reserve { .. } => {
+                return self.disk.execute(op);
+            }
         }
         self.settle_before(Waiting::is_full)
     }
@@ -147,6 +149,10 @@ impl Disk for Deferred<'_> {
 
     fn len(&self, file: FileId) -> Result<u64> {
         self.disk.len(file)
+    }
+
+    fn space(&self, dir: &Path) -> Result<Space> {
+        self.disk.space(dir)
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>> {

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Disk, FileId, Op, Result, StorageError};
+use super::{Disk, FileId, Op, Result, Space, StorageError};
 
 /// The disk. Shared by reference, as the real one is.
 #[derive(Debug, Default)]
@@ -31,6 +31,10 @@ struct State {
     open: BTreeMap<FileId, (usize, PathBuf)>,
     executed: u64,
     fail_at: Option<u64>,
+    /// Bytes that may be written still, if there is a limit.
+    room: Option<u64>,
+    /// Something found no room since this was last asked.
+    was_full: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,6 +48,8 @@ struct Inode {
     durable: Vec<u8>,
     live: Vec<u8>,
     unsynced: Vec<Edit>,
+    /// Room was set aside for it to grow to that.
+    reserved: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +85,18 @@ impl MemDisk {
         let mut state = self.lock();
         let executed = state.executed;
         state.fail_at.take().is_some_and(|at| at < executed)
+    }
+
+    /// Leaves room for so many bytes more, or for any number: somebody else fills the disk, or
+    /// makes room.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        self.lock().room = bytes;
+    }
+
+    /// True if something found no room since this was last asked, or would find little now.
+    pub fn take_full(&self) -> bool {
+        let mut state = self.lock();
+        std::mem::take(&mut state.was_full) || state.room.is_some()
     }
 
     /// Operations executed so far.
@@ -224,7 +242,8 @@ impl Change {
 
 impl State {
     fn new_inode(&mut self, content: Vec<u8>) -> usize {
-        self.inodes.push(Inode { durable: content.clone(), live: content, unsynced: Vec::new() });
+        let inode = Inode { durable: content.clone(), live: content, ..Inode::default() };
+        self.inodes.push(inode);
         self.inodes.len() - 1
     }
 
@@ -247,6 +266,15 @@ impl State {
             Some((inode, _)) => Ok(&mut self.inodes[*inode]),
             None => Err(missing(op, Path::new(""))),
         }
+    }
+
+    /// Takes `bytes` of the room there is; gives how many of them there was room for.
+    fn take_room(&mut self, bytes: u64) -> u64 {
+        let Some(room) = &mut self.room else { return bytes };
+        let taken = bytes.min(*room);
+        *room -= taken;
+        self.was_full |= taken < bytes;
+        taken
     }
 
     fn edit(&mut self, op: &'static str, file: FileId, edit: Edit) -> Result<()> {
@@ -272,7 +300,27 @@ impl State {
                 self.open.insert(*file, (inode, path.clone()));
             }
             Op::Write { file, at, parts } => {
-                self.edit(name, *file, Edit::Write(*at, parts.concat()))?;
+                let mut bytes = parts.concat();
+                let inode = self.inode(name, *file)?;
+                let there = inode.reserved.max(inode.live.len() as u64);
+                let wanted = (*at + bytes.len() as u64).saturating_sub(there);
+                let missing = wanted - self.take_room(wanted);
+                // What there is room for is written, as by the system.
+                bytes.truncate(bytes.len().saturating_sub(missing as usize));
+                self.edit(name, *file, Edit::Write(*at, bytes))?;
+                if missing > 0 {
+                    return Err(full(name, Path::new("")));
+                }
+            }
+            Op::Reserve { file, upto } => {
+                let inode = self.inode(name, *file)?;
+                let there = inode.reserved.max(inode.live.len() as u64);
+                let wanted = upto.saturating_sub(there);
+                if self.room.is_none_or(|room| room >= wanted) {
+                    self.take_room(wanted);
+                    let inode = self.inode(name, *file)?;
+                    inode.reserved = inode.reserved.max(*upto);
+                }
             }
             Op::Truncate { file, len } => self.edit(name, *file, Edit::Truncate(*len))?,
             Op::Sync { file } => {
@@ -288,6 +336,11 @@ impl State {
                 if !self.live.dirs.contains(dir) {
                     return Err(missing(name, path));
                 }
+                let wanted = bytes.len() as u64;
+                if self.take_room(wanted) < wanted {
+                    return Err(full(name, path));
+                }
+                let dir = path.parent().unwrap_or(Path::new(""));
                 let inode = self.new_inode(bytes.to_vec());
                 self.change(Change::AddFile(path.clone(), inode));
                 self.sync_dir(dir);
@@ -344,6 +397,11 @@ impl Disk for MemDisk {
         Ok(self.lock().inode("stat", file)?.live.len() as u64)
     }
 
+    fn space(&self, _dir: &Path) -> Result<Space> {
+        let total = 1 << 30;
+        Ok(Space { free: self.lock().room.unwrap_or(total), total })
+    }
+
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
         let state = self.lock();
         if !state.live.dirs.contains(dir) {
@@ -358,6 +416,10 @@ impl Disk for MemDisk {
     fn read_file(&self, path: &Path) -> Result<Bytes> {
         self.content(path).map(Bytes::from).ok_or_else(|| missing("read", path))
     }
+}
+
+fn full(op: &'static str, path: &Path) -> StorageError {
+    StorageError::io(op, path, &io::Error::new(io::ErrorKind::StorageFull, "no room"))
 }
 
 fn missing(op: &'static str, path: &Path) -> StorageError {

@@ -10,7 +10,9 @@
 //! - D2: `Sync` covers the writes of that file that *completed before it was submitted*, and
 //!   `SyncDir` likewise the names; anything else may be lost or kept, in any subset.
 //! - D3: `Replace` completes when the new content is durable under its name.
-//! - D4: an error is final. The log that got it submits nothing more; nobody retries a sync.
+//! - D4: an error is final. The log that got it submits nothing more; nobody retries a sync. A
+//!   write there is no room for ([`StorageError::is_full`]) may have been done in part; it harms
+//!   nothing else, so that a log opened anew, as after a crash, can go on.
 
 mod deferred;
 pub mod mem;
@@ -44,6 +46,14 @@ impl FileIds {
     pub fn allocate(&mut self) -> FileId {
         self.next += 1;
         FileId(self.next - 1)
+    }
+
+    /// The next so many ids, to be handed out elsewhere.
+    #[must_use]
+    pub fn reserve(&mut self, count: u64) -> Self {
+        let first = self.next;
+        self.next += count;
+        Self { next: first }
     }
 }
 
@@ -90,6 +100,14 @@ pub enum Op {
         file: FileId,
         /// Its new length.
         len: u64,
+    },
+    /// Sets space aside for the file to grow to `upto` bytes, so that a full disk does not stop it;
+    /// its length stays. Does nothing where that is not possible.
+    Reserve {
+        /// The file.
+        file: FileId,
+        /// Its length when that space is used up.
+        upto: u64,
     },
     /// Forgets the id.
     Close {
@@ -148,6 +166,7 @@ impl Op {
             Self::Write { .. } => "write",
             Self::Sync { .. } => "sync",
             Self::Truncate { .. } => "truncate",
+            Self::Reserve { .. } => "reserve",
             Self::Close { .. } => "close",
             Self::Replace { .. } => "replace",
             Self::CreateDir { .. } => "create directory",
@@ -209,10 +228,26 @@ impl StorageError {
         Self { op, path: path.to_owned(), kind, text: text.into() }
     }
 
+    /// True if there was no room for it: nothing else is wrong with the disk. False for a sync,
+    /// whatever the reason: what it was to write may be gone.
+    pub fn is_full(&self) -> bool {
+        let full = matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        full && !self.op.starts_with("sync")
+    }
+
     /// True if the file, or the open file of that id, is not there (any more).
     pub fn is_not_found(&self) -> bool {
         self.kind == io::ErrorKind::NotFound
     }
+}
+
+/// Bytes of the file system a path is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// That may be written still.
+    pub free: u64,
+    /// In all.
+    pub total: u64,
 }
 
 /// The result of touching a disk.
@@ -243,6 +278,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Unknown id (`is_not_found`), or the system's.
     fn len(&self, file: FileId) -> Result<u64>;
+
+    /// The room there is for what is in that directory.
+    ///
+    /// # Errors
+    /// The system's.
+    fn space(&self, dir: &Path) -> Result<Space>;
 
     /// Names in a directory, sorted.
     ///

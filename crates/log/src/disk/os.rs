@@ -2,8 +2,11 @@
 //!
 //! Owns the table of open files. Invariants:
 //! - I1: a file opened with `OpenExisting` takes a descriptor only at its first use, so that a
-//!   log of many segments holds few.
+//!   log of many segments holds few; and with more than [`OsDisk::limit_open`] allows, those not
+//!   used lately are closed, to be opened again by their path when they are.
 //! - I2: no lock is held during a system call on a file.
+//! - I3: a file with bytes that were not synced is not closed: the system could forget that it
+//!   failed to write them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,20 +14,42 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
+use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, FileId, Op, Result, StorageError};
+use super::{Disk, FileId, Op, Result, Space, StorageError};
 
 /// Real files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OsDisk {
     shards: [Shard; SHARDS],
     volumes: Vec<Volume>,
+    /// Descriptors that handles hold.
+    open: AtomicUsize,
+    /// With so many, some are closed.
+    open_max: AtomicUsize,
+    /// Where the search for those goes on: a shard, and a file in it.
+    hand: Mutex<(usize, u64)>,
+    /// Files of a compaction that have not got their last names yet, by those they have.
+    moving: Mutex<BTreeMap<PathBuf, FileId>>,
+}
+
+impl Default for OsDisk {
+    fn default() -> Self {
+        Self {
+            shards: Default::default(),
+            volumes: Vec::new(),
+            open: AtomicUsize::new(0),
+            open_max: AtomicUsize::new(usize::MAX),
+            hand: Mutex::default(),
+            moving: Mutex::default(),
+        }
+    }
 }
 
 /// A directory whose files are synced together; see [`OsDisk::sync_all`].
@@ -49,20 +74,68 @@ type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
 
 #[derive(Debug)]
 struct Handle {
-    path: PathBuf,
+    slot: Mutex<Slot>,
     volume: Option<usize>,
-    file: OnceLock<File>,
+    /// The device it is on; 0 before it is known.
+    device: AtomicU64,
+    /// Changes of its content that were begun, and as many of them as were synced.
+    changes: AtomicU64,
+    synced: AtomicU64,
+    /// Since the search for a descriptor to close last came by.
+    used: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    path: Box<Path>,
+    file: Option<Arc<File>>,
 }
 
 impl Handle {
-    fn file(&self) -> io::Result<&File> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let opened = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        // Two threads may race to here; either descriptor is of the same file.
-        Ok(self.file.get_or_init(|| opened))
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn path(&self) -> PathBuf {
+        self.slot().path.to_path_buf()
+    }
+
+    /// The file if it is open. To change it, too, which is noted while nobody can close it (I3).
+    fn opened(&self, changes: bool) -> Option<Arc<File>> {
+        let slot = self.slot();
+        let file = slot.file.clone()?;
+        self.used.store(true, Ordering::Relaxed);
+        if changes {
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+        Some(file)
+    }
+
+    /// The descriptor, if it may be closed now: not twice in a row for one that is used.
+    fn give_up(&self) -> Option<Arc<File>> {
+        let mut slot = self.slot();
+        let clean = self.changes.load(Ordering::Acquire) == self.synced.load(Ordering::Acquire);
+        // Its path is not where it stays.
+        let moving = is_moving(&slot.path);
+        if slot.file.is_none() || moving || !clean || self.used.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        slot.file.take()
+    }
+
+    /// What a sync that is begun now will cover.
+    fn covers(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn note_synced(&self, covered: u64) {
+        self.synced.fetch_max(covered, Ordering::AcqRel);
+    }
+}
+
+/// True for the names that files of a compaction have before they take others' places.
+fn is_moving(path: &Path) -> bool {
+    path.extension().is_some_and(|last| last == "cleaned" || last == "swap")
 }
 
 /// The same files for a thread that must not wait for the device: a read of what the page cache
@@ -78,9 +151,24 @@ pub struct Cached<'a> {
 
 /// A file that stays readable whatever becomes of its id, to be sent piece by piece.
 #[derive(Clone, Debug)]
-pub struct Pinned(Arc<Handle>);
+pub struct Pinned {
+    handle: Arc<Handle>,
+    /// Its own hold on it, whether the table keeps it open or not.
+    file: OnceLock<Arc<File>>,
+}
 
 impl Pinned {
+    fn file(&self) -> io::Result<&File> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let opened = match self.handle.opened(false) {
+            Some(opened) => opened,
+            None => Arc::new(open(&self.handle.path())?),
+        };
+        Ok(self.file.get_or_init(|| opened))
+    }
+
     /// Reads into the buffer from byte `at` what the page cache holds; `None` if it holds none of
     /// it. Never waits for the device.
     ///
@@ -88,7 +176,7 @@ impl Pinned {
     /// The system's.
     fn read_cached(&self, buffer: &mut [u8], at: u64) -> io::Result<Option<usize>> {
         // Opening it would wait, too.
-        let Some(file) = self.0.file.get() else { return Ok(None) };
+        let Some(file) = self.file.get() else { return Ok(None) };
         let slices = &mut [io::IoSliceMut::new(buffer)];
         loop {
             match rustix::io::preadv2(file, slices, at, ReadWriteFlags::NOWAIT) {
@@ -107,7 +195,7 @@ impl Pinned {
     /// Reads into the buffer from byte `at`; fewer bytes only where the file ends, or after a
     /// signal.
     fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.file()?.read_at(buffer, at)
+        self.file()?.read_at(buffer, at)
     }
 
     /// True if the page cache seems to hold those bytes. It is asked for some of them: what is read
@@ -151,16 +239,16 @@ impl Pinned {
     pub fn send(&self, to: impl AsFd, at: u64, len: usize) -> io::Result<usize> {
         loop {
             let mut from = at;
-            match rustix::fs::sendfile(&to, self.0.file()?, Some(&mut from), len) {
+            match rustix::fs::sendfile(&to, self.file()?, Some(&mut from), len) {
                 Err(Errno::INTR) => {}
                 done => return Ok(done?),
             }
         }
     }
 
-    /// Where the file was when it was opened.
-    pub fn path(&self) -> &Path {
-        &self.0.path
+    /// Where the file was when it was opened, or where it stays.
+    pub fn path(&self) -> PathBuf {
+        self.handle.path()
     }
 }
 
@@ -196,7 +284,17 @@ impl OsDisk {
             open().map_err(|error: io::Error| StorageError::io("open", path, &error))
         };
         let volumes: Result<Vec<_>> = dirs.iter().map(volume).collect();
-        Ok(Self { shards: Default::default(), volumes: volumes? })
+        Ok(Self { volumes: volumes?, ..Self::default() })
+    }
+
+    /// Keeps about so many files open at most, but for those with bytes that were not synced.
+    pub fn limit_open(&self, files: usize) {
+        self.open_max.store(files.max(1), Ordering::Relaxed);
+    }
+
+    /// Files that the table holds open.
+    pub fn open_files(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// How many volumes there are, at least one: what is in no directory is in the first.
@@ -219,6 +317,7 @@ impl OsDisk {
             Op::Write { file, .. }
             | Op::Sync { file }
             | Op::Truncate { file, .. }
+            | Op::Reserve { file, .. }
             | Op::Close { file } => self.volume_of_file(*file),
         }
     }
@@ -233,8 +332,18 @@ impl OsDisk {
     pub fn is_covered(&self, volume: usize, file: FileId) -> bool {
         let Some(of) = self.volumes.get(volume).filter(|of| of.can_sync_all) else { return false };
         let Ok(handle) = self.handle("find", file) else { return false };
-        let device = handle.file().and_then(File::metadata).map(|metadata| metadata.dev());
-        handle.volume == Some(volume) && device.is_ok_and(|device| device == of.device)
+        handle.volume == Some(volume)
+            && self.device(&handle).is_ok_and(|device| device == of.device)
+    }
+
+    fn device(&self, handle: &Handle) -> io::Result<u64> {
+        let known = handle.device.load(Ordering::Relaxed);
+        if known != 0 {
+            return Ok(known);
+        }
+        let device = self.file(handle, false)?.metadata()?.dev();
+        handle.device.store(device, Ordering::Relaxed);
+        Ok(device)
     }
 
     fn volume_of_path(&self, path: &Path) -> Option<usize> {
@@ -245,16 +354,34 @@ impl OsDisk {
     }
 
     /// Makes everything durable that was written to the volume's file system before, whoever wrote
-    /// it: cheaper than syncing many files each. After an error each file has to be synced: the
-    /// system tells of a failed write only once this way, and not of whose it was.
+    /// it, these files of it among others: cheaper than syncing many files each. After an error
+    /// each file has to be synced: the system tells of a failed write only once this way, and not
+    /// of whose it was.
     ///
     /// # Errors
     /// The system's, for any file there; no such volume.
-    pub fn sync_all(&self, volume: usize) -> Result<()> {
+    pub fn sync_all(
+        &self,
+        volume: usize,
+        files: impl IntoIterator<Item = FileId>,
+    ) -> Result<()> {
         let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
         let of = self.volumes.get(volume).ok_or_else(missing)?;
+        let covered = self.covered(files);
         let synced = sync_file_system(&of.dir, of.flush_after);
-        synced.map_err(|error| StorageError::io("sync", &of.path, &error))
+        synced.map_err(|error| StorageError::io("sync", &of.path, &error))?;
+        note_synced(covered);
+        Ok(())
+    }
+
+    /// What a sync of everything that is begun now will cover of these files.
+    fn covered(&self, files: impl IntoIterator<Item = FileId>) -> Vec<(Arc<Handle>, u64)> {
+        let handles = files.into_iter().filter_map(|file| self.handle("find", file).ok());
+        let covered = |handle: Arc<Handle>| {
+            let changes = handle.covers();
+            (handle, changes)
+        };
+        handles.map(covered).collect()
     }
 
     /// The volume whose [`Self::sync_all`] does what the operation waits for.
@@ -289,6 +416,11 @@ impl OsDisk {
         let at = |path: &Path, done: io::Result<()>| {
             done.map_err(|error| StorageError::io("replace", path, &error))
         };
+        let files = indexes.iter().filter_map(|&index| match ops[index] {
+            Op::Sync { file } => Some(file),
+            _ => None,
+        });
+        let covered = self.covered(files);
         let mut replaced = Vec::new();
         for &index in indexes {
             if let Op::Replace { path, bytes } = &ops[index] {
@@ -307,6 +439,7 @@ impl OsDisk {
             }
             return;
         }
+        note_synced(covered);
         for &index in indexes {
             if matches!(ops[index], Op::Sync { .. } | Op::SyncDir { .. }) {
                 done[index] = Some(Ok(()));
@@ -355,18 +488,110 @@ impl OsDisk {
     /// # Errors
     /// Unknown id (`is_not_found`).
     pub fn pin(&self, file: FileId) -> Result<Pinned> {
-        self.handle("read", file).map(Pinned)
+        let handle = self.handle("read", file)?;
+        let opened = handle.opened(false);
+        Ok(Pinned { handle, file: opened.map_or_else(OnceLock::new, OnceLock::from) })
     }
 
     fn insert(&self, file: FileId, path: &Path, opened: Option<File>) {
-        let slot = OnceLock::new();
-        if let Some(opened) = opened {
-            let _ = slot.set(opened);
+        let count = usize::from(opened.is_some());
+        self.open.fetch_add(count, Ordering::Relaxed);
+        let slot = Slot { path: path.into(), file: opened.map(Arc::new) };
+        let handle = Arc::new(Handle {
+            slot: Mutex::new(slot),
+            volume: self.volume_of_path(path),
+            device: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            used: AtomicBool::new(true),
+        });
+        if is_moving(path) {
+            let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+            moving.insert(path.to_owned(), file);
         }
-        let volume = self.volume_of_path(path);
-        let handle = Arc::new(Handle { path: path.to_owned(), volume, file: slot });
         let mut shard = self.shard(file).lock().unwrap_or_else(PoisonError::into_inner);
-        shard.insert(file.0, handle);
+        let old = shard.insert(file.0, handle);
+        drop(shard);
+        self.forget(old);
+    }
+
+    fn forget(&self, handle: Option<Arc<Handle>>) {
+        let file = handle.and_then(|handle| handle.slot().file.take());
+        self.open.fetch_sub(usize::from(file.is_some()), Ordering::Relaxed);
+    }
+
+    /// The file of a handle, opened again if it was closed; to change it, too.
+    fn file(&self, handle: &Handle, changes: bool) -> io::Result<Arc<File>> {
+        loop {
+            if let Some(file) = handle.opened(changes) {
+                return Ok(file);
+            }
+            let opened = self.open(|| open(&handle.path()))?;
+            let mut slot = handle.slot();
+            // Two threads may race to here; either descriptor is of the same file.
+            if slot.file.is_none() {
+                slot.file = Some(Arc::new(opened));
+                self.open.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Opens a file, having made room for it.
+    fn open(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+        if self.open_files() >= self.open_max.load(Ordering::Relaxed) {
+            self.close_some();
+        }
+        let opened = open();
+        let full = |error: &io::Error| {
+            let code = error.raw_os_error().map(Errno::from_raw_os_error);
+            matches!(code, Some(Errno::MFILE | Errno::NFILE))
+        };
+        match opened {
+            Err(error) if full(&error) && self.close_some() > 0 => open(),
+            done => done,
+        }
+    }
+
+    /// Closes a few files that were not used since the search for such came by the last time; gives
+    /// how many.
+    fn close_some(&self) -> usize {
+        // Another thread is at it: what it closes will do for both.
+        let Ok(mut hand) = self.hand.try_lock() else { return 0 };
+        let mut closed = Vec::new();
+        // Once around to learn what is used, and once more.
+        let mut shards = 2 * SHARDS + 1;
+        let mut looked = 0;
+        while shards > 0 && closed.len() < CLOSED_AT_ONCE && looked < LOOKED_AT_MAX {
+            let (shard, next) = *hand;
+            let table = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = None;
+            for (&id, handle) in table.range(next..).take(LOOKED_AT) {
+                closed.extend(handle.give_up());
+                last = Some(id);
+                looked += 1;
+            }
+            *hand = match last {
+                Some(id) => (shard, id + 1),
+                None => ((shard + 1) % SHARDS, 0),
+            };
+            shards -= usize::from(last.is_none());
+        }
+        drop(hand);
+        self.open.fetch_sub(closed.len(), Ordering::Relaxed);
+        closed.len()
+    }
+
+    /// A file of a compaction got another name.
+    fn note_moved(&self, from: &Path, to: &Path) {
+        let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = moving.remove(from) else { return };
+        if is_moving(to) {
+            moving.insert(to.to_owned(), file);
+        }
+        drop(moving);
+        if let Ok(handle) = self.handle("rename", file) {
+            handle.slot().path = to.into();
+        }
     }
 
     fn handle(&self, op: &'static str, file: FileId) -> Result<Arc<Handle>> {
@@ -384,8 +609,28 @@ impl OsDisk {
         act: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T> {
         let handle = self.handle(op, file)?;
-        let done = handle.file().and_then(act);
-        done.map_err(|error| StorageError::io(op, &handle.path, &error))
+        let done = self.file(&handle, false).and_then(|file| act(&file));
+        done.map_err(|error| StorageError::io(op, &handle.path(), &error))
+    }
+
+    fn change_file(
+        &self,
+        op: &'static str,
+        file: FileId,
+        act: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<()> {
+        let handle = self.handle(op, file)?;
+        let done = self.file(&handle, true).and_then(|file| act(&file));
+        done.map_err(|error| StorageError::io(op, &handle.path(), &error))
+    }
+
+    fn sync_file(&self, op: &'static str, file: FileId) -> Result<()> {
+        let handle = self.handle(op, file)?;
+        let covered = handle.covers();
+        let done = self.file(&handle, false).and_then(|file| file.sync_data());
+        done.map_err(|error| StorageError::io(op, &handle.path(), &error))?;
+        handle.note_synced(covered);
+        Ok(())
     }
 }
 
@@ -399,7 +644,7 @@ impl Disk for OsDisk {
             Op::Create { file, path } => {
                 let mut options = OpenOptions::new();
                 options.read(true).write(true).create(true).truncate(true);
-                let opened = options.open(path);
+                let opened = self.open(|| options.open(path));
                 let opened = opened.map_err(|error| StorageError::io(name, path, &error))?;
                 self.insert(*file, path, Some(opened));
                 Ok(())
@@ -409,22 +654,32 @@ impl Disk for OsDisk {
                 Ok(())
             }
             Op::Write { file, at, parts } => {
-                self.with_file(name, *file, |file| write_parts(file, *at, parts))
+                self.change_file(name, *file, |file| write_parts(file, *at, parts))
             }
-            Op::Sync { file } => self.with_file(name, *file, File::sync_data),
-            Op::Truncate { file, len } => self.with_file(name, *file, |file| file.set_len(*len)),
+            Op::Sync { file } => self.sync_file(name, *file),
+            Op::Truncate { file, len } => self.change_file(name, *file, |file| file.set_len(*len)),
+            Op::Reserve { file, upto } => self.with_file(name, *file, |file| {
+                // Where there is no room, or no such call, the file grows as far as it can.
+                let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, *upto);
+                Ok(())
+            }),
             Op::Close { file } => {
                 let mut shard = self.shard(*file).lock().unwrap_or_else(PoisonError::into_inner);
                 let closed = shard.remove(&file.0);
                 drop(shard);
-                drop(closed);
+                self.forget(closed);
                 Ok(())
             }
             Op::Replace { path, bytes } => at(path, replace(path, bytes)),
             Op::CreateDir { path } => at(path, fs::create_dir_all(path)),
             Op::SyncDir { path } => at(path, sync_dir(path)),
-            Op::RenameDir { from, to } | Op::RenameFile { from, to } => {
-                at(from, fs::rename(from, to))
+            Op::RenameDir { from, to } => at(from, fs::rename(from, to)),
+            Op::RenameFile { from, to } => {
+                at(from, fs::rename(from, to))?;
+                if is_moving(from) {
+                    self.note_moved(from, to);
+                }
+                Ok(())
             }
             Op::RemoveDirAll { path } => at(path, missing_is_fine(fs::remove_dir_all(path))),
             Op::RemoveFile { path } => at(path, missing_is_fine(fs::remove_file(path))),
@@ -478,6 +733,13 @@ impl Disk for OsDisk {
         self.with_file("stat", file, |file| Ok(file.metadata()?.len()))
     }
 
+    fn space(&self, dir: &Path) -> Result<Space> {
+        let found = rustix::fs::statvfs(dir);
+        let found = found.map_err(|error| StorageError::io("measure", dir, &error.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+    }
+
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
         let names = fs::read_dir(dir).and_then(|entries| {
             entries
@@ -510,7 +772,7 @@ impl Disk for Cached<'_> {
             let left = if len <= SMALL_BYTES {
                 len as u64
             } else {
-                pinned.0.file()?.metadata()?.len().saturating_sub(at)
+                pinned.file()?.metadata()?.len().saturating_sub(at)
             };
             let mut buffer = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
             let mut filled = 0;
@@ -524,11 +786,15 @@ impl Disk for Cached<'_> {
             buffer.truncate(filled);
             Ok(buffer.into())
         };
-        read().map_err(|error: io::Error| StorageError::io("read", pinned.path(), &error))
+        read().map_err(|error: io::Error| StorageError::io("read", &pinned.path(), &error))
     }
 
     fn len(&self, file: FileId) -> Result<u64> {
         self.disk.len(file)
+    }
+
+    fn space(&self, dir: &Path) -> Result<Space> {
+        self.disk.space(dir)
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
@@ -537,6 +803,16 @@ impl Disk for Cached<'_> {
 
     fn read_file(&self, path: &Path) -> Result<Bytes> {
         self.disk.read_file(path)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+fn note_synced(covered: Vec<(Arc<Handle>, u64)>) {
+    for (handle, covered) in covered {
+        handle.note_synced(covered);
     }
 }
 
@@ -615,6 +891,11 @@ fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
 }
 
 const SHARDS: usize = 16;
+/// So many files are closed when there is no room for one more.
+const CLOSED_AT_ONCE: usize = 32;
+/// So many files of a shard are looked at with its lock held, and so many in all, for those.
+const LOOKED_AT: usize = 64;
+const LOOKED_AT_MAX: usize = 64 * 1024;
 /// So many operations share their syncs.
 const SHARED_MIN: usize = 8;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
