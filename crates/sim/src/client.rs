@@ -78,6 +78,8 @@ struct Sent {
     base_sequence: i32,
     letters: Vec<Letter>,
     init: bool,
+    /// It was refused before.
+    failed: bool,
 }
 
 /// A producer with several requests under way.
@@ -140,6 +142,21 @@ impl Producer {
         }
     }
 
+    /// What failed is sent again in the order of its sequence, as the clients do it.
+    fn send_again(&mut self, sent: Sent) {
+        self.again.push_back(Sent { failed: true, ..sent });
+        let order = |sent: &Sent| (sent.partition, sent.base_sequence);
+        self.again.make_contiguous().sort_by_key(order);
+    }
+
+    /// True if something else failed that was sent before, whether it is under way again or not.
+    fn comes_again_before(&self, sent: &Sent) -> bool {
+        let before = |other: &Sent| {
+            other.partition == sent.partition && other.base_sequence < sent.base_sequence
+        };
+        !self.again.is_empty() || self.sent.iter().any(before)
+    }
+
     /// The next request to send, if there is one; nothing new if `winding_up`.
     ///
     /// # Errors
@@ -160,6 +177,7 @@ impl Producer {
                 base_sequence: 0,
                 letters: Vec::new(),
                 init: true,
+                failed: false,
             };
             self.sent.push_back(init);
             let message = InitProducerIdRequest { transactional_id: None, ..Default::default() };
@@ -189,7 +207,7 @@ impl Producer {
         let sequence = &mut self.next_sequence[partition as usize];
         let base_sequence = *sequence;
         *sequence += count as i32;
-        Sent { correlation, partition, base_sequence, letters, init: false }
+        Sent { correlation, partition, base_sequence, letters, init: false, failed: false }
     }
 
     fn encode(&self, sent: &Sent) -> Result<Bytes, String> {
@@ -257,15 +275,18 @@ impl Producer {
             // The disk failed, or was about to: the node will be started again.
             ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::REQUEST_TIMED_OUT => {
                 if self.once {
-                    self.again.push_back(sent);
+                    self.send_again(sent);
                 }
                 Ok(())
             }
             // What was sent before this failed and is sent again, so this comes again after it.
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if !self.again.is_empty() => {
-                self.again.push_back(sent);
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.comes_again_before(&sent) => {
+                self.send_again(sent);
                 Ok(())
             }
+            // Of a producer that nothing is known of any sequence may be the first: if what was sent
+            // after this came to be that, as with Apache Kafka, this is given up.
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if sent.failed => Ok(()),
             code => Err(format!(
                 "produce of {sent:?} answered with {}: {}",
                 code.name().unwrap_or("an unknown error"),
