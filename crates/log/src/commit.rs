@@ -39,7 +39,7 @@ pub(crate) struct Commit {
     flush_messages: u64,
     /// Sync at least up to here whatever `flush_messages` says.
     flush_to: i64,
-    offline: Option<StorageError>,
+    offline: Option<Box<StorageError>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Commit {
     }
 
     pub fn offline(&self) -> Option<&StorageError> {
-        self.offline.as_ref()
+        self.offline.as_deref()
     }
 
     pub fn is_idle(&self) -> bool {
@@ -290,15 +290,16 @@ impl Commit {
                 && error.is_full()
                 && !worse.is_full()
             {
-                self.offline = Some(worse.clone());
+                self.offline = Some(Box::new(worse.clone()));
                 return Err(worse);
             }
-            return Err(error.clone());
+            return Err((**error).clone());
         }
         let counts = |error: &StorageError| planted::is(Bug::FullDiskCounts) && error.is_full();
-        if let Err(error) = completion.result.or_else(|e| if counts(&e) { Ok(()) } else { Err(e) }) {
+        if let Err(error) = completion.result.or_else(|e| if counts(&e) { Ok(()) } else { Err(e) })
+        {
             self.pending.remove(&token);
-            self.offline = Some(error.clone());
+            self.offline = Some(Box::new(error.clone()));
             // What waits here never leaves (I4), so nobody waits for its end.
             for step in self.queue.drain(..) {
                 if let Step::Submit(submission) = step {

@@ -27,7 +27,7 @@ pub(crate) struct Marks {
     /// The offset of the one before, which may be what is written down still.
     before: Option<i64>,
     /// What waits for its files, and for its records to be durable.
-    coming: Option<(Vec<Token>, RecoveryMark)>,
+    coming: Option<Box<(Vec<Token>, RecoveryMark)>>,
 }
 
 impl Marks {
@@ -44,12 +44,12 @@ impl Marks {
     /// Forgets the mark of segments that are no more what they were.
     pub fn forget(&mut self, is_other: impl Fn(i64) -> bool) {
         self.set = self.set.filter(|mark| !is_other(mark.base));
-        self.coming = self.coming.take().filter(|(_, mark)| !is_other(mark.base));
+        self.coming = self.coming.take().filter(|coming| !is_other(coming.1.base));
     }
 
     /// Takes note that a submission ended, and how far the log is durable now.
     pub fn complete(&mut self, token: Token, flushed: i64) {
-        if let Some((tokens, mark)) = &mut self.coming {
+        if let Some((tokens, mark)) = self.coming.as_deref_mut() {
             tokens.retain(|waited| *waited != token);
             if tokens.is_empty() && mark.offset <= flushed {
                 self.before = self.set.map(|before| before.offset);
@@ -105,7 +105,7 @@ impl Log {
         let mut tokens = self.write_indexes(base, None, out);
         tokens.extend(self.write_epochs(out));
         tokens.push(self.write_snapshot(None, out));
-        self.marks.coming = Some((tokens, mark));
+        self.marks.coming = Some(Box::new((tokens, mark)));
         // Of snapshots within segments, the new one is needed, and those that may be told of.
         let told = [self.marks.set.map(|mark| mark.offset), self.marks.before];
         let needed = |offset: i64| {

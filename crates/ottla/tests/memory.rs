@@ -96,7 +96,8 @@ async fn write(address: &str, topic: &str, partitions: i32) {
     });
     let producer = Producer::new(client);
     for partition in 0..partitions {
-        let record = Record::new(topic, "x".repeat(100)).partition(partition);
+        let mut record = Record::new(topic, "x".repeat(100));
+        record.partition = Some(partition);
         drop(producer.enqueue(record).await.expect("room"));
     }
     producer.flush().await.expect("acknowledgements");

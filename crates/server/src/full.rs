@@ -29,12 +29,7 @@ pub struct Errands {
 
 impl Errands {
     /// Has one done; `tell` is told what came of the first and of all after it.
-    pub fn send(
-        &self,
-        errand: Errand,
-        disk: &Arc<OsDisk>,
-        tell: impl Fn(Event) + Send + 'static,
-    ) {
+    pub fn send(&self, errand: Errand, disk: &Arc<OsDisk>, tell: impl Fn(Event) + Send + 'static) {
         let mut begun = lock(&self.begun);
         // Asked with the thread in hand: whoever stops it finds it there.
         if self.stop.load(Ordering::Acquire) {

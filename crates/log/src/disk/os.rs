@@ -7,6 +7,8 @@
 //! - I2: no lock is held during a system call on a file.
 //! - I3: a file with bytes that were not synced is not closed: the system could forget that it
 //!   failed to write them.
+//! - I4: what is read from the device for a lagging reader goes in small pieces between the syncs
+//!   that producers wait for ([`Gate`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,11 +17,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, FileId, Op, Result, Space, StorageError};
@@ -64,6 +67,7 @@ struct Volume {
     /// It did.
     names_fail: AtomicBool,
     device: u64,
+    gate: Arc<Gate>,
     /// `syncfs` does there what `fdatasync` does.
     can_sync_all: bool,
     /// And it does if the device is told to flush its cache after it.
@@ -76,6 +80,7 @@ type Shard = Mutex<BTreeMap<u64, Arc<Handle>>>;
 struct Handle {
     slot: Mutex<Slot>,
     volume: Option<usize>,
+    gate: Option<Arc<Gate>>,
     /// The device it is on; 0 before it is known.
     device: AtomicU64,
     /// Changes of its content that were begun, and as many of them as were synced.
@@ -83,6 +88,8 @@ struct Handle {
     synced: AtomicU64,
     /// Since the search for a descriptor to close last came by.
     used: AtomicBool,
+    /// What a sync said that nobody had asked for yet.
+    failed: OnceLock<(io::ErrorKind, String)>,
 }
 
 #[derive(Debug)]
@@ -123,6 +130,18 @@ impl Handle {
         slot.file.take()
     }
 
+    /// True if it is open and was not synced since it was changed.
+    fn is_dirty(&self) -> bool {
+        let changes = self.changes.load(Ordering::Acquire);
+        changes != self.synced.load(Ordering::Acquire) && self.slot().file.is_some()
+    }
+
+    /// The error of a sync that nobody had asked for.
+    fn check(&self) -> io::Result<()> {
+        let failed = |(kind, text): &(io::ErrorKind, String)| Err(io::Error::new(*kind, &**text));
+        self.failed.get().map_or(Ok(()), failed)
+    }
+
     /// What a sync that is begun now will cover.
     fn covers(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -130,6 +149,68 @@ impl Handle {
 
     fn note_synced(&self, covered: u64) {
         self.synced.fetch_max(covered, Ordering::AcqRel);
+    }
+}
+
+/// Where reads that wait for the device let syncs of their volume go first. A device takes its
+/// queue as it comes, and some schedulers take reads before writes: a sync behind eight megabytes
+/// of somebody's history takes ten milliseconds, and a producer waits for it.
+#[derive(Debug, Default)]
+struct Gate {
+    syncs: Mutex<Syncs>,
+    ended: Condvar,
+    /// One reads at a time while there are syncs.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Syncs {
+    under_way: usize,
+    /// So many ended.
+    ends: u64,
+    last_end: Option<Instant>,
+    /// Reads that wait for one to end.
+    waiting: usize,
+}
+
+impl Gate {
+    fn syncs(&self) -> MutexGuard<'_, Syncs> {
+        self.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync<T>(&self, sync: impl FnOnce() -> T) -> T {
+        self.syncs().under_way += 1;
+        let done = sync();
+        let mut syncs = self.syncs();
+        syncs.under_way -= 1;
+        syncs.ends += 1;
+        syncs.last_end = Some(Instant::now());
+        let waited_for = syncs.waiting > 0;
+        drop(syncs);
+        if waited_for {
+            self.ended.notify_all();
+        }
+        done
+    }
+
+    /// Waits for its turn and for a sync to end; at once, and nothing, where none was lately.
+    fn between_syncs(&self) -> Option<MutexGuard<'_, ()>> {
+        let is_quiet = |syncs: &Syncs| {
+            syncs.under_way == 0 && syncs.last_end.is_none_or(|end| end.elapsed() > QUIET)
+        };
+        if is_quiet(&self.syncs()) {
+            return None;
+        }
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut syncs = self.syncs();
+        syncs.waiting += 1;
+        let before = syncs.ends;
+        let waits = |syncs: &mut Syncs| syncs.under_way > 0 && syncs.ends == before;
+        let waited = self.ended.wait_timeout_while(syncs, GATE_PATIENCE, waits);
+        let (mut syncs, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        syncs.waiting -= 1;
+        drop(syncs);
+        Some(turn)
     }
 }
 
@@ -213,15 +294,19 @@ impl Pinned {
         Ok(true)
     }
 
-    /// Brings those bytes into the page cache; waits for the device.
+    /// Brings those bytes into the page cache; waits for the device, and for syncs before it.
     ///
     /// # Errors
     /// The system's.
     pub fn warm(&self, at: u64, len: usize) -> io::Result<()> {
-        let mut buffer = vec![0; len.min(PROBE_BYTES)];
+        // Reading ahead the system would ask for megabytes at once, and syncs wait behind them.
+        let _ = rustix::fs::fadvise(self.file()?, 0, None, Advice::Random);
+        let mut buffer = vec![0; len.min(WARM_BYTES)];
         let mut read = 0;
         while read < len {
-            let room = buffer.len().min(len - read);
+            let turn = self.handle.gate.as_ref().and_then(|gate| gate.between_syncs());
+            let most = if turn.is_some() { PROBE_BYTES } else { WARM_BYTES };
+            let room = buffer.len().min(len - read).min(most);
             match self.read(&mut buffer[..room], at + read as u64) {
                 Ok(0) => break,
                 Ok(count) => read += count,
@@ -277,6 +362,7 @@ impl OsDisk {
                     names,
                     names_fail,
                     device,
+                    gate: Arc::default(),
                     can_sync_all,
                     flush_after,
                 })
@@ -332,7 +418,9 @@ impl OsDisk {
     pub fn is_covered(&self, volume: usize, file: FileId) -> bool {
         let Some(of) = self.volumes.get(volume).filter(|of| of.can_sync_all) else { return false };
         let Ok(handle) = self.handle("find", file) else { return false };
+        // What failed by itself has something to tell that is not the others'.
         handle.volume == Some(volume)
+            && handle.check().is_ok()
             && self.device(&handle).is_ok_and(|device| device == of.device)
     }
 
@@ -360,15 +448,11 @@ impl OsDisk {
     ///
     /// # Errors
     /// The system's, for any file there; no such volume.
-    pub fn sync_all(
-        &self,
-        volume: usize,
-        files: impl IntoIterator<Item = FileId>,
-    ) -> Result<()> {
+    pub fn sync_all(&self, volume: usize, files: impl IntoIterator<Item = FileId>) -> Result<()> {
         let missing = || StorageError::damaged("sync", Path::new(""), "no such volume");
         let of = self.volumes.get(volume).ok_or_else(missing)?;
         let covered = self.covered(files);
-        let synced = sync_file_system(&of.dir, of.flush_after);
+        let synced = of.gate.sync(|| sync_file_system(&of.dir, of.flush_after));
         synced.map_err(|error| StorageError::io("sync", &of.path, &error))?;
         note_synced(covered);
         Ok(())
@@ -425,7 +509,7 @@ impl OsDisk {
         for &index in indexes {
             if let Op::Replace { path, bytes } = &ops[index] {
                 let temporary = temporary(path);
-                match at(path, fs::write(&temporary, bytes)) {
+                match at(path, self.with_room(|| fs::write(&temporary, bytes))) {
                     Ok(()) => replaced.push((index, path, temporary)),
                     failed => done[index] = Some(failed),
                 }
@@ -497,13 +581,16 @@ impl OsDisk {
         let count = usize::from(opened.is_some());
         self.open.fetch_add(count, Ordering::Relaxed);
         let slot = Slot { path: path.into(), file: opened.map(Arc::new) };
+        let volume = self.volume_of_path(path);
         let handle = Arc::new(Handle {
             slot: Mutex::new(slot),
-            volume: self.volume_of_path(path),
+            volume,
+            gate: volume.and_then(|number| self.volumes.get(number)).map(|of| of.gate.clone()),
             device: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             used: AtomicBool::new(true),
+            failed: OnceLock::new(),
         });
         if is_moving(path) {
             let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -539,17 +626,50 @@ impl OsDisk {
     /// Opens a file, having made room for it.
     fn open(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
         if self.open_files() >= self.open_max.load(Ordering::Relaxed) {
-            self.close_some();
+            self.make_room();
         }
-        let opened = open();
+        self.with_room(open)
+    }
+
+    /// Does what takes a descriptor or two; again, if there was none left and some were closed.
+    fn with_room<T>(&self, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let full = |error: &io::Error| {
             let code = error.raw_os_error().map(Errno::from_raw_os_error);
             matches!(code, Some(Errno::MFILE | Errno::NFILE))
         };
-        match opened {
-            Err(error) if full(&error) && self.close_some() > 0 => open(),
-            done => done,
+        for _ in 0..ROOM_TRIES {
+            match act() {
+                Err(error) if full(&error) && self.make_room() > 0 => {}
+                done => return done,
+            }
         }
+        act()
+    }
+
+    /// Closes some files. Where all have bytes that were not synced, it syncs some of them first
+    /// (I3); what a sync tells is kept for those who ask for it next. Gives how many.
+    fn make_room(&self) -> usize {
+        let closed = self.close_some();
+        if closed > 0 {
+            return closed;
+        }
+        let mut dirty = Vec::new();
+        for shard in &self.shards {
+            let table = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_dirty = |handle: &&Arc<Handle>| handle.is_dirty();
+            dirty.extend(table.values().filter(is_dirty).take(SYNCED_AT_ONCE).cloned());
+        }
+        for handle in dirty {
+            let covered = handle.covers();
+            let Some(file) = handle.opened(false) else { continue };
+            match file.sync_data() {
+                Ok(()) => handle.note_synced(covered),
+                Err(error) => {
+                    let _ = handle.failed.set((error.kind(), error.to_string()));
+                }
+            }
+        }
+        self.close_some()
     }
 
     /// Closes a few files that were not used since the search for such came by the last time; gives
@@ -627,7 +747,11 @@ impl OsDisk {
     fn sync_file(&self, op: &'static str, file: FileId) -> Result<()> {
         let handle = self.handle(op, file)?;
         let covered = handle.covers();
-        let done = self.file(&handle, false).and_then(|file| file.sync_data());
+        let file = handle.check().and_then(|()| self.file(&handle, false));
+        let done = file.and_then(|file| match &handle.gate {
+            Some(gate) => gate.sync(|| file.sync_data()),
+            None => file.sync_data(),
+        });
         done.map_err(|error| StorageError::io(op, &handle.path(), &error))?;
         handle.note_synced(covered);
         Ok(())
@@ -670,9 +794,9 @@ impl Disk for OsDisk {
                 self.forget(closed);
                 Ok(())
             }
-            Op::Replace { path, bytes } => at(path, replace(path, bytes)),
+            Op::Replace { path, bytes } => at(path, self.with_room(|| replace(path, bytes))),
             Op::CreateDir { path } => at(path, fs::create_dir_all(path)),
-            Op::SyncDir { path } => at(path, sync_dir(path)),
+            Op::SyncDir { path } => at(path, self.with_room(|| sync_dir(path))),
             Op::RenameDir { from, to } => at(from, fs::rename(from, to)),
             Op::RenameFile { from, to } => {
                 at(from, fs::rename(from, to))?;
@@ -681,7 +805,9 @@ impl Disk for OsDisk {
                 }
                 Ok(())
             }
-            Op::RemoveDirAll { path } => at(path, missing_is_fine(fs::remove_dir_all(path))),
+            Op::RemoveDirAll { path } => {
+                at(path, missing_is_fine(self.with_room(|| fs::remove_dir_all(path))))
+            }
             Op::RemoveFile { path } => at(path, missing_is_fine(fs::remove_file(path))),
         }
     }
@@ -741,7 +867,7 @@ impl Disk for OsDisk {
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        let names = fs::read_dir(dir).and_then(|entries| {
+        let names = self.with_room(|| fs::read_dir(dir)).and_then(|entries| {
             entries
                 // A name that is not UTF-8 is none of ours.
                 .filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose())
@@ -753,7 +879,7 @@ impl Disk for OsDisk {
     }
 
     fn read_file(&self, path: &Path) -> Result<Bytes> {
-        let read = fs::read(path).map(Bytes::from);
+        let read = self.with_room(|| fs::read(path)).map(Bytes::from);
         read.map_err(|error| StorageError::io("read", path, &error))
     }
 }
@@ -891,6 +1017,10 @@ fn missing_is_fine(done: io::Result<()>) -> io::Result<()> {
 }
 
 const SHARDS: usize = 16;
+/// How often something is tried that finds no descriptor left.
+const ROOM_TRIES: usize = 8;
+/// So many files of a shard are synced to be closed.
+const SYNCED_AT_ONCE: usize = 2;
 /// So many files are closed when there is no room for one more.
 const CLOSED_AT_ONCE: usize = 32;
 /// So many files of a shard are looked at with its lock held, and so many in all, for those.
@@ -899,6 +1029,12 @@ const LOOKED_AT_MAX: usize = 64 * 1024;
 /// So many operations share their syncs.
 const SHARED_MIN: usize = 8;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
+/// Of a file, read at once where no sync is near.
+const WARM_BYTES: usize = 1 << 20;
+/// With no sync for so long, reads need not wait for any.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long a read waits for a sync to end.
+const GATE_PATIENCE: Duration = Duration::from_millis(5);
 /// How far apart bytes are that the page cache is asked for.
 const PROBE_BYTES: usize = 128 * 1024;
 /// Room made without asking how long the file is.
@@ -941,6 +1077,81 @@ mod tests {
             assert!(done.pop().unwrap().unwrap_err().is_not_found());
             assert!(done.iter().all(Result::is_ok), "it is told of that one");
         }
+    }
+
+    /// What was closed is opened again; what was not synced, or is yet to be renamed, stays open.
+    #[test]
+    fn few_files_are_held_open_and_all_can_be_used() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = OsDisk::with_volumes(&[root.path().to_owned()]).unwrap();
+        disk.limit_open(4);
+        let run = |op: Op| disk.execute(&op).unwrap();
+        let path = |number: u64, end: &str| root.path().join(format!("{number:02}.log{end}"));
+        let text = |number: u64| Bytes::from(format!("file {number}"));
+        let write = |number: u64| {
+            let (file, parts) = (FileId(number), vec![text(number)]);
+            run(Op::Write { file, at: 0, parts });
+        };
+        for number in 0..200 {
+            run(Op::Create { file: FileId(number), path: path(number, "") });
+            write(number);
+            match number % 2 {
+                0 => run(Op::Sync { file: FileId(number) }),
+                _ => disk.sync_all(0, [FileId(number)]).unwrap(),
+            }
+        }
+        assert!(disk.open_files() < 50, "{} files are open", disk.open_files());
+        // Pinned while it is open, or when it is closed: it stays readable.
+        let pinned = disk.pin(FileId(7)).unwrap();
+        pinned.warm(0, 4).unwrap();
+        for round in 0..2 {
+            for number in 0..200 {
+                assert_eq!(disk.read_at(FileId(number), 0, 99).unwrap(), text(number));
+                assert!(disk.is_covered(0, FileId(number)), "its device is known");
+            }
+            assert!(disk.open_files() < 50, "round {round}: {} are open", disk.open_files());
+        }
+        (0..100).for_each(write);
+        // With bytes that were not synced none is closed, so some were synced.
+        assert!(disk.open_files() < 50, "{} files are open", disk.open_files());
+        disk.sync_all(0, (0..100).map(FileId)).unwrap();
+        // A compaction's file gets two names before it keeps the third.
+        let (file, cleaned) = (FileId(300), path(300, ".cleaned"));
+        run(Op::Create { file, path: cleaned.clone() });
+        run(Op::Write { file, at: 0, parts: vec![text(300)] });
+        run(Op::Sync { file });
+        let (swap, last) = (path(300, ".swap"), path(300, ""));
+        run(Op::RenameFile { from: cleaned, to: swap.clone() });
+        run(Op::RenameFile { from: swap, to: last });
+        for number in (0..200).chain(0..200).chain([300]) {
+            assert_eq!(disk.read_at(FileId(number), 0, 99).unwrap(), text(number));
+        }
+        assert!(disk.open_files() < 50, "{} files are open", disk.open_files());
+        (0..200).chain([300]).for_each(|number| run(Op::Close { file: FileId(number) }));
+        assert_eq!(disk.open_files(), 0);
+    }
+
+    /// One reads at a time while others sync, each after a sync; with none near, nobody waits.
+    #[test]
+    fn reads_that_wait_go_between_syncs() {
+        let gate = Gate::default();
+        assert!(gate.between_syncs().is_none());
+        gate.sync(|| {
+            // Nothing ends meanwhile: it waits for so long, and no longer.
+            assert!(gate.between_syncs().is_some());
+        });
+        assert!(gate.between_syncs().is_some(), "one was just there");
+        std::thread::scope(|scope| {
+            let (begun, wait) = std::sync::mpsc::channel();
+            let syncs = &gate;
+            let syncing = scope.spawn(move || {
+                syncs.sync(|| begun.send(()).unwrap());
+            });
+            wait.recv().unwrap();
+            assert!(gate.between_syncs().is_some());
+            syncing.join().unwrap();
+        });
+        assert_eq!(gate.syncs().ends, 2);
     }
 
     #[test]

@@ -118,15 +118,20 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
         return;
     }
     let directory = directory();
-    let inject = "inject=fdatasync:error=EIO:when=30+";
-    let traced = ["strace", "-D", "--follow-forks", "--output=/dev/null", "-e", inject];
+    let mut node = Node::start(directory.path());
+    assert!(produce(&node, "letters", 0..5, 10));
+    node.stop();
+    let log = directory.path().join("data/letters-0/00000000000000000000.log");
+    let path = format!("--trace-path={}", log.display());
+    // Of each thread's syncs of that file the second fails, and all after it.
+    let inject = "inject=fdatasync:error=EIO:when=2+";
+    let traced = ["strace", "-D", "--follow-forks", "--output=/dev/null", &path, "-e", inject];
     let mut node = Node::under(directory.path(), &traced);
-    let mut written = 0;
+    let mut written = 5;
     while produce(&node, "letters", written..written + 5, 10) {
         written += 5;
         assert!(written < 1_000, "no sync failed");
     }
-    assert!(written > 0);
     let status = node.wait_for_end(SHORT);
     assert_eq!(status.code(), Some(1), "{}", node.log());
     let log = node.log();
