@@ -57,6 +57,12 @@ pub enum Bug {
     CleanerDropsNewest,
     /// Cleaned segments take their names before the older ones are durably gone.
     SwapWithoutSync,
+    /// Reads believe what was on the disk at the start.
+    ReadsUnverified,
+    /// The scrub does not look at the last batch of a segment.
+    ScrubSkipsLastBatch,
+    /// What the scrub found is told of, but still read.
+    ScrubOnlyTells,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -83,7 +89,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -109,6 +115,9 @@ impl Bug {
         Self::RetentionIgnoresSlowest,
         Self::CleanerDropsNewest,
         Self::SwapWithoutSync,
+        Self::ReadsUnverified,
+        Self::ScrubSkipsLastBatch,
+        Self::ScrubOnlyTells,
     ];
 
     /// Those that the simulation of a raft quorum finds.
