@@ -1,13 +1,14 @@
 //! What goes into a node and what comes out of it.
 
 use messages::ApiKey;
-use ottla_log::ReadPlan;
 use ottla_log::disk::{Completion, Submission};
+use ottla_log::{Damage, ReadPlan};
 use wire::Bytes;
 
 use crate::api::Handler;
 use crate::cleaner::{CleanOrder, Cleaned};
 use crate::reply::Reply;
+use crate::scrubber::{ScrubOrder, Scrubbed};
 
 /// A connection, never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,10 @@ pub enum Event {
     Loaded(Lane, u64, Result<Bytes, String>),
     /// News of what [`Effect::Clean`] began.
     Cleaned(Lane, Cleaned),
+    /// News of what [`Effect::Scrub`] began.
+    Scrubbed(Lane, Scrubbed),
+    /// Whoever read a log came across this.
+    Damaged(Vec<Damage>),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -89,12 +94,16 @@ pub enum Effect {
     /// Clean this log, on a thread of little importance, and tell of each step that [`Cleaned`] has
     /// a word for; the last is its end.
     Clean(Lane, Box<CleanOrder>),
+    /// Scrub this log, on a thread of little importance; the last news are of its end.
+    Scrub(Lane, Box<ScrubOrder>),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator of what is in order.
     Info(String),
     /// Tell the operator.
     Warn(String),
+    /// Tell the operator of what must not be.
+    Error(String),
     /// From now on tell the operator, of what this logger says, what is at least that urgent.
     LogLevel(String, String),
 }

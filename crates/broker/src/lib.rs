@@ -3,8 +3,8 @@
 //!
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
 //! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
-//! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]),
-//! fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
+//! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]) and
+//! looked at for damage ([`scrubber`]), fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
 //! - I1: the same events in the same order give the same effects: no clock, no randomness, no
@@ -29,6 +29,7 @@ pub mod partition;
 pub mod progress;
 pub mod reply;
 pub mod rng;
+pub mod scrubber;
 pub mod session;
 pub mod startup;
 pub mod upkeep;
@@ -37,3 +38,4 @@ pub use cleaner::{CleanOrder, Cleaned};
 pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 pub use node::{Listener, LogDir, Node, NodeConfig};
 pub use reply::{Outline, Reply};
+pub use scrubber::{ScrubOrder, Scrubbed};

@@ -25,6 +25,7 @@ use crate::partition::{Partition, validate_config};
 use crate::progress::Holds;
 use crate::reply::{Body, Encode, Reply};
 use crate::rng::Rng;
+use crate::scrubber::Scrubber;
 use crate::session::{Scope, Sessions, Wants};
 use crate::upkeep::Upkeep;
 
@@ -156,6 +157,7 @@ pub struct Node {
     /// What is kept beyond its retention for groups that have not read it.
     pub holds: Holds,
     pub(crate) cleaner: Cleaner,
+    pub(crate) scrubber: Scrubber,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -209,6 +211,7 @@ impl Node {
             upkeep: Upkeep::default(),
             holds: Holds::default(),
             cleaner: Cleaner::default(),
+            scrubber: Scrubber::default(),
             halted: false,
             starting: true,
             config,
@@ -240,9 +243,12 @@ impl Node {
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
             Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
             Event::Cleaned(lane, news) => self.cleaned(lane, news, now, out),
+            Event::Scrubbed(lane, news) => self.scrubbed(lane, news, now, out),
+            Event::Damaged(all) => self.damaged(all, out),
             Event::Ticked => {}
             Event::Stopping => {
                 self.cleaner.stop();
+                self.scrubber.stop();
                 self.answer_fetches(out);
                 groups::stop(self, now, out);
             }
@@ -251,6 +257,7 @@ impl Node {
         self.keep_up(now, out);
         if !self.starting {
             self.clean(now, out);
+            self.scrub(now, out);
             groups::tick(self, now, out);
         }
         self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
@@ -260,7 +267,8 @@ impl Node {
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
         let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
-        own.min(self.groups.next_deadline_ms()).min(self.cleaner.next_ms())
+        let own = own.min(self.groups.next_deadline_ms());
+        own.min(self.cleaner.next_ms()).min(self.scrubber.next_ms())
     }
 
     /// Answers with a message.

@@ -16,7 +16,8 @@ pub mod disk;
 pub mod line;
 pub mod lock;
 pub mod log_line;
-pub mod send;
+mod scrub;
+mod send;
 pub mod serve;
 pub mod shell;
 

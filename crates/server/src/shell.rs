@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use broker::metrics::Sample;
 use broker::{ConnId, Effect, Event, Lane, Node, Now};
+use ottla_log::Damage;
 use ottla_log::disk::os::OsDisk;
 use ottla_log::disk::{Completion, Submission};
 use tokio::sync::Notify;
@@ -20,6 +21,7 @@ use crate::clean::Cleaners;
 use crate::disk::{DiskRunner, Done};
 use crate::line::Line;
 use crate::log_line;
+use crate::scrub::Scrubs;
 use crate::send::Sender;
 
 /// The node and everything that moves it.
@@ -29,6 +31,7 @@ pub struct Shell {
     runner: OnceLock<Arc<DiskRunner>>,
     disk: Arc<OsDisk>,
     cleaners: Cleaners,
+    scrubs: Scrubs,
     /// To be told of by threads that may outlive it.
     weak: Weak<Self>,
     /// What connections send their answers with.
@@ -52,11 +55,12 @@ impl Shell {
         let shell = Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
             cleaners: Cleaners::default(),
+            scrubs: Scrubs::default(),
             next_deadline_ms: AtomicI64::new(node.next_deadline_ms()),
             node: Mutex::new(Some(node)),
             inbox: Mutex::default(),
             runner: OnceLock::new(),
-            sender: Sender::new(disk.clone()),
+            sender: Sender::new(disk.clone(), weak.clone()),
             disk: disk.clone(),
             connections: RwLock::default(),
             started: Instant::now(),
@@ -72,7 +76,10 @@ impl Shell {
                     shell.completed(done);
                     shell.pump();
                 }
-                Done::Read(lane, load, read) => shell.submit(Event::Loaded(lane, load, read)),
+                Done::Read(lane, load, read, damage) => {
+                    shell.damaged(damage);
+                    shell.submit(Event::Loaded(lane, load, read));
+                }
                 Done::Failed => shell.halt("a disk thread failed; see the panic above"),
             }
         });
@@ -120,6 +127,13 @@ impl Shell {
         self.pump();
     }
 
+    /// Tells the node of damage that somebody came across.
+    pub fn damaged(&self, damage: Vec<Damage>) {
+        if !damage.is_empty() {
+            self.submit(Event::Damaged(damage));
+        }
+    }
+
     /// True once the node must not be used any more.
     pub fn is_halted(&self) -> bool {
         self.is_halted.load(Ordering::Acquire)
@@ -138,9 +152,10 @@ impl Shell {
         self.runner.get().map_or(0, |runner| runner.outstanding())
     }
 
-    /// Ends all cleanings and waits for that.
+    /// Ends all cleanings and the scrub, and waits for that.
     pub fn stop_cleaning(&self) {
         self.cleaners.stop();
+        self.scrubs.stop();
     }
 
     /// Takes the node out, to close it, if nothing is under way: no event waits, no disk operation
@@ -273,7 +288,16 @@ impl Shell {
                         }
                     });
                 }
+                Effect::Scrub(lane, order) => {
+                    let shell = self.weak.clone();
+                    self.scrubs.begin(lane, *order, &self.disk, move |lane, news| {
+                        if let Some(shell) = shell.upgrade() {
+                            shell.submit(Event::Scrubbed(lane, news));
+                        }
+                    });
+                }
                 Effect::Warn(text) => log_line::line("WARN", &text),
+                Effect::Error(text) => log_line::line("ERROR", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),
                 // Taken out before.

@@ -93,6 +93,8 @@ pub struct Producer {
     /// To be sent again, in this order, before anything new.
     again: VecDeque<Sent>,
     next_correlation: i32,
+    /// What the node remembers of producers may have rotted.
+    pub may_be_forgotten: bool,
 }
 
 impl Producer {
@@ -108,6 +110,7 @@ impl Producer {
             sent: VecDeque::new(),
             again: VecDeque::new(),
             next_correlation: 0,
+            may_be_forgotten: false,
         }
     }
 
@@ -266,6 +269,8 @@ impl Producer {
                 self.again.push_back(sent);
                 Ok(())
             }
+            // Not acknowledged, and the application is told.
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.may_be_forgotten => Ok(()),
             code => Err(format!(
                 "produce of {sent:?} answered with {}: {}",
                 code.name().unwrap_or("an unknown error"),
@@ -286,6 +291,10 @@ pub struct Consumer {
     with_session: bool,
     under_way: Option<(i32, i64)>,
     next_correlation: i32,
+    /// What it asked for last is damaged.
+    pub refused: bool,
+    /// The records it was given last, as they came.
+    pub given: Bytes,
 }
 
 impl Consumer {
@@ -300,7 +309,14 @@ impl Consumer {
             with_session: version >= 7 && random.chance(60),
             under_way: None,
             next_correlation: 0,
+            refused: false,
+            given: Bytes::new(),
         }
+    }
+
+    /// The partition it reads.
+    pub fn partition(&self) -> i32 {
+        self.partition
     }
 
     /// True if it waits for an answer.
@@ -366,6 +382,10 @@ impl Consumer {
             match ErrorCode(answer.error_code) {
                 ErrorCode::NONE => {}
                 ErrorCode::KAFKA_STORAGE_ERROR => return Ok(letters),
+                ErrorCode::CORRUPT_MESSAGE => {
+                    self.refused = true;
+                    return Ok(letters);
+                }
                 code => {
                     return Err(format!(
                         "fetch from {asked} answered with {}",
@@ -375,6 +395,7 @@ impl Consumer {
             }
             checker.high_watermark(self.partition, answer.high_watermark)?;
             let records = answer.records.clone().unwrap_or_default();
+            self.given = records.clone();
             self.read(&records, answer.high_watermark, &mut letters, checker)?;
         }
         Ok(letters)
