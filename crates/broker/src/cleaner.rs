@@ -80,8 +80,23 @@ impl Cleaning {
 struct Job {
     name: String,
     began_ms: i64,
+    /// Segments it is about, those that are done, and how long the others will take, about.
+    segments: u64,
+    done: u64,
+    left_secs: u64,
     /// A group came too late.
     refused: bool,
+}
+
+/// How far cleanings have come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CleanProgress {
+    /// Segments they are about.
+    pub segments: u64,
+    /// Those that are done.
+    pub done: u64,
+    /// Seconds the longest will take still, about.
+    pub left_secs: u64,
 }
 
 /// The cleaner of a node.
@@ -127,6 +142,17 @@ impl Cleaner {
     /// would come too late, again and again.
     pub fn is_at(&self, lane: Lane) -> bool {
         self.jobs.contains_key(&lane)
+    }
+
+    /// How far the cleanings under way have come.
+    pub fn progress(&self) -> CleanProgress {
+        let mut progress = CleanProgress::default();
+        for job in self.jobs.values() {
+            progress.segments += job.segments;
+            progress.done += job.done;
+            progress.left_secs = progress.left_secs.max(job.left_secs);
+        }
+        progress
     }
 
     /// Nothing is begun any more.
@@ -230,7 +256,14 @@ impl Node {
             return false;
         };
         let name = format!("{}-{}", partition.topic, partition.index);
-        let job = Job { name: name.clone(), began_ms: now.steady_ms, refused: false };
+        let job = Job {
+            name: name.clone(),
+            began_ms: now.steady_ms,
+            segments: plan.segments() as u64,
+            done: 0,
+            left_secs: 0,
+            refused: false,
+        };
         self.cleaner.jobs.insert(lane, job);
         let bytes_per_second = rate / threads_wide as f64;
         out.push(Effect::Clean(
@@ -244,6 +277,13 @@ impl Node {
     pub(crate) fn cleaned(&mut self, lane: Lane, news: Cleaned, now: Now, out: &mut Vec<Effect>) {
         match news {
             Cleaned::Group(group) => {
+                let segments = group.segments() as u64;
+                if let Some(job) = self.cleaner.jobs.get_mut(&lane) {
+                    job.done += segments;
+                    let left = job.segments.saturating_sub(job.done);
+                    let took = (now.steady_ms - job.began_ms).max(0) as u64;
+                    job.left_secs = took * left / job.done.max(1) / 1000;
+                }
                 let mut submissions = Vec::new();
                 let refused = self.cleaner.jobs.get(&lane).is_some_and(|job| job.refused);
                 let taken = match self.partitions.get_mut(&lane) {

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use messages::ApiKey;
 use ottla_log::disk::{Completion, Space, Submission};
-use ottla_log::{ReadPlan, StorageError};
+use ottla_log::{Damage, ReadPlan, StorageError};
 use wire::Bytes;
 
 use crate::api::Handler;
 use crate::cleaner::{CleanOrder, Cleaned};
 use crate::full::{Reopened, Reopening};
 use crate::reply::Reply;
+use crate::scrubber::{ScrubOrder, Scrubbed};
 
 /// A connection, never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,10 @@ pub enum Event {
     Measured(PathBuf, Result<Space, StorageError>),
     /// What [`Effect::Reopen`] asked for was opened, or not.
     Reopened(Lane, Reopened),
+    /// News of what [`Effect::Scrub`] began.
+    Scrubbed(Lane, Scrubbed),
+    /// Whoever read a log came across this.
+    Damaged(Vec<Damage>),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -100,12 +105,16 @@ pub enum Effect {
     Measure(PathBuf),
     /// Open this log anew and give it back; never inside a step.
     Reopen(Lane, Box<Reopening>),
+    /// Scrub this log, on a thread of little importance; the last news are of its end.
+    Scrub(Lane, Box<ScrubOrder>),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator of what is in order.
     Info(String),
     /// Tell the operator.
     Warn(String),
+    /// Tell the operator of what must not be.
+    Error(String),
     /// From now on tell the operator, of what this logger says, what is at least that urgent.
     LogLevel(String, String),
 }

@@ -3,9 +3,9 @@
 //!
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
 //! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
-//! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]),
-//! what a full disk closes ([`full`]),
-//! fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
+//! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]) and
+//! looked at for damage ([`scrubber`]), what a full disk closes ([`full`]), fetch sessions
+//! ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
 //! - I1: the same events in the same order give the same effects: no clock, no randomness, no
@@ -31,6 +31,7 @@ pub mod partition;
 pub mod progress;
 pub mod reply;
 pub mod rng;
+pub mod scrubber;
 pub mod session;
 pub mod startup;
 pub mod upkeep;
@@ -40,3 +41,4 @@ pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 pub use full::{Reopened, Reopening};
 pub use node::{Listener, LogDir, Node, NodeConfig};
 pub use reply::{Outline, Reply};
+pub use scrubber::{ScrubOrder, Scrubbed};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use wire::ErrorCode;
 
 use crate::node::Node;
+use crate::scrubber::ScrubProgress;
 
 /// What a partition took in and gave out since the node started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Counters {
     pub fetch_failed: u64,
     /// Records deleted before all groups in `retention.consumer.groups` had read them.
     pub retention_unread: u64,
+    /// Damaged places found in logs.
+    pub damaged: u64,
 }
 
 impl Counters {
@@ -205,6 +208,12 @@ pub const METRICS: &[Metric] = &[
         help: "Log directories in which a disk failed",
         source: Source::Gauge(|sample| sample.offline_dirs),
     },
+    // While logs are opened there is no node yet: see [`recovery_text`].
+    Metric {
+        name: REMAINING_LOGS,
+        help: "Logs that are still to be opened, and recovered if need be, before the node serves",
+        source: Source::Gauge(|_| 0),
+    },
     Metric {
         name: "kafka_controller_kafkacontroller_activecontrollercount",
         help: "1 on the active controller",
@@ -237,11 +246,77 @@ pub const METRICS: &[Metric] = &[
         source: Source::ByGroup(|sample| &sample.held),
     },
     Metric {
+        name: "ottla_log_damage_found_total",
+        help: "Damaged places found in logs by reads and the scrub; see the log lines",
+        source: Source::Total(|sample| sample.counters.damaged),
+    },
+    Metric {
+        name: "ottla_log_damaged_places",
+        help: "Places in logs that are known to be damaged, and are not served",
+        source: Source::Gauge(|sample| sample.damaged),
+    },
+    Metric {
+        name: RECOVERY_REMAINING,
+        help: "How long opening logs will take still, about",
+        source: Source::Gauge(|_| 0),
+    },
+    Metric {
+        name: "ottla_log_scrub_rounds_total",
+        help: "Rounds of the scrub that came to their end",
+        source: Source::Total(|sample| sample.scrub_rounds),
+    },
+    Metric {
+        name: "ottla_log_scrub_bytes",
+        help: "Bytes that the round of the scrub under way is about; 0 between rounds",
+        source: Source::Gauge(|sample| sample.scrub.bytes),
+    },
+    Metric {
+        name: "ottla_log_scrub_done_bytes",
+        help: "Bytes of these that were checked",
+        source: Source::Gauge(|sample| sample.scrub.done),
+    },
+    Metric {
+        name: "ottla_log_scrub_remaining_secs",
+        help: "How long the round will take still, about",
+        source: Source::Gauge(|sample| sample.scrub.left_secs),
+    },
+    Metric {
+        name: "ottla_log_cleaner_segments",
+        help: "Segments that the cleanings under way are about",
+        source: Source::Gauge(|sample| sample.cleaner.segments),
+    },
+    Metric {
+        name: "ottla_log_cleaner_done_segments",
+        help: "Segments of these that were written anew",
+        source: Source::Gauge(|sample| sample.cleaner.done_segments),
+    },
+    Metric {
+        name: "ottla_log_cleaner_remaining_secs",
+        help: "How long the longest of them will take still, about",
+        source: Source::Gauge(|sample| sample.cleaner.left_secs),
+    },
+    Metric {
         name: "ottla_retention_unread_records_total",
         help: "Records deleted before all groups in retention.consumer.groups had read them",
         source: Source::Total(|sample| sample.counters.retention_unread),
     },
 ];
+
+/// How many logs are still to be opened.
+const REMAINING_LOGS: &str = "kafka_log_logmanager_remaininglogstorecover";
+/// How long that takes.
+const RECOVERY_REMAINING: &str = "ottla_log_recovery_remaining_secs";
+
+/// What a scraper is told while logs are opened.
+pub fn recovery_text(remaining_logs: u64, left_secs: u64) -> String {
+    let mut text = String::new();
+    for (name, value) in [(REMAINING_LOGS, remaining_logs), (RECOVERY_REMAINING, left_secs)] {
+        let metric = METRICS.iter().find(|metric| metric.name == name);
+        let help = metric.map_or("", |metric| metric.help);
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+    text
+}
 
 /// The cleaner's numbers of one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -251,6 +326,9 @@ struct CleanerSample {
     delay_secs: u64,
     max_dirty_percent: u64,
     uncleanable: u64,
+    segments: u64,
+    done_segments: u64,
+    left_secs: u64,
 }
 
 /// The numbers of one moment, apart from the node, so that their text is made without it.
@@ -269,24 +347,34 @@ pub struct Sample {
     global_partitions: u64,
     held_bytes: u64,
     held: ByGroup,
+    damaged: u64,
+    scrub: ScrubProgress,
+    scrub_rounds: u64,
 }
 
 impl Sample {
     /// Takes the node's numbers.
     pub fn of(node: &Node) -> Self {
         let mut sample = Self { counters: node.counters, ..Self::default() };
+        let cleaning = node.cleaner.progress();
         sample.cleaner = CleanerSample {
             recopy_percent: node.cleaner.recopy_percent,
             took_secs: node.cleaner.took_ms.max(0) as u64 / 1000,
             delay_secs: node.cleaner.max_delay_ms.max(0) as u64 / 1000,
             max_dirty_percent: node.cleaner.max_dirty_percent,
             uncleanable: 0,
+            segments: cleaning.segments,
+            done_segments: cleaning.done,
+            left_secs: cleaning.left_secs,
         };
+        sample.scrub = node.scrubber.progress();
+        sample.scrub_rounds = node.scrubber.rounds;
         let mut offline_dirs = std::collections::BTreeSet::new();
         for partition in node.partitions.values() {
             sample.topics.entry(partition.topic.clone()).or_default().add(partition.traffic);
             sample.partitions += 1;
             sample.offline += u64::from(partition.offline);
+            sample.damaged += partition.log.damaged_places() as u64;
             sample.cleaner.uncleanable += u64::from(partition.cleaning.uncleanable);
             // One replica is all a single node has.
             sample.under_min_isr += u64::from(partition.config.min_insync_replicas > 1);

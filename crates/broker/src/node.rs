@@ -26,6 +26,7 @@ use crate::partition::{Partition, validate_config};
 use crate::progress::Holds;
 use crate::reply::{Body, Encode, Reply};
 use crate::rng::Rng;
+use crate::scrubber::Scrubber;
 use crate::session::{Scope, Sessions, Wants};
 use crate::upkeep::Upkeep;
 
@@ -158,6 +159,7 @@ pub struct Node {
     pub holds: Holds,
     pub(crate) cleaner: Cleaner,
     pub(crate) full: Full,
+    pub(crate) scrubber: Scrubber,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -212,6 +214,7 @@ impl Node {
             holds: Holds::default(),
             cleaner: Cleaner::default(),
             full: Full::default(),
+            scrubber: Scrubber::default(),
             halted: false,
             starting: true,
             config,
@@ -245,9 +248,12 @@ impl Node {
             Event::Cleaned(lane, news) => self.cleaned(lane, news, now, out),
             Event::Measured(dir, space) => self.measured(dir, space, now, out),
             Event::Reopened(lane, reopened) => self.reopened(lane, reopened, now, out),
+            Event::Scrubbed(lane, news) => self.scrubbed(lane, news, now, out),
+            Event::Damaged(all) => self.damaged(all, out),
             Event::Ticked => {}
             Event::Stopping => {
                 self.cleaner.stop();
+                self.scrubber.stop();
                 self.answer_fetches(out);
                 groups::stop(self, now, out);
             }
@@ -257,6 +263,7 @@ impl Node {
         self.unstall(now, out);
         if !self.starting {
             self.clean(now, out);
+            self.scrub(now, out);
             groups::tick(self, now, out);
         }
         self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
@@ -266,8 +273,8 @@ impl Node {
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
         let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
-        let own = own.min(self.full.next_ms());
-        own.min(self.groups.next_deadline_ms()).min(self.cleaner.next_ms())
+        let own = own.min(self.full.next_ms()).min(self.groups.next_deadline_ms());
+        own.min(self.cleaner.next_ms()).min(self.scrubber.next_ms())
     }
 
     /// Answers with a message.

@@ -10,7 +10,7 @@ use messages::header::response_header_version;
 use messages::list_offsets_response::ListOffsetsResponse;
 use messages::{Message, ResponseHeader};
 use ottla_log::disk::{Disk, FileId};
-use ottla_log::{Extract, Found, ReadError, ReadPlan, TimePlan, TimestampedOffset};
+use ottla_log::{Damage, Extract, Found, ReadError, ReadPlan, TimePlan, TimestampedOffset};
 use wire::{Bytes, EncodeError, ErrorCode, Frame, Writer};
 
 use crate::event::Call;
@@ -72,8 +72,8 @@ pub struct FetchReply {
     room: usize,
     /// Records were found.
     any: bool,
-    /// What the first plans found; `None` if it can't be read.
-    found: Vec<Option<Found>>,
+    /// What the first plans found, or why it can't be read.
+    found: Vec<Result<Found, ErrorCode>>,
 }
 
 /// A list-offsets response and what is still to be looked up.
@@ -82,7 +82,7 @@ pub struct OffsetsReply {
     response: ListOffsetsResponse,
     plans: Vec<OffsetPlan>,
     /// What the first plans found, as `FetchReply::found`.
-    found: Vec<Option<Option<TimestampedOffset>>>,
+    found: Vec<Result<Option<TimestampedOffset>, ErrorCode>>,
 }
 
 /// One timestamp to be looked up.
@@ -137,6 +137,19 @@ impl Reply {
         }
     }
 
+    /// Damage that was come across and that nobody was told of yet: to be given to the node.
+    pub fn take_damage(&self) -> Vec<Damage> {
+        match &self.body {
+            Body::Message(_) | Body::Nothing => Vec::new(),
+            Body::Fetch(fetch) => {
+                fetch.plans.iter().flat_map(|(_, _, plan)| plan.take_damage()).collect()
+            }
+            Body::Offsets(offsets) => {
+                offsets.plans.iter().flat_map(|plan| plan.plan.take_damage()).collect()
+            }
+        }
+    }
+
     /// How many places are to be looked at.
     pub fn plans(&self) -> usize {
         match &self.body {
@@ -166,7 +179,9 @@ impl Reply {
     pub fn keep(&mut self, mut keep: impl FnMut(&Extract) -> bool) {
         if let Body::Fetch(fetch) = &mut self.body {
             for found in &mut fetch.found {
-                found.take_if(|found| matches!(found, Found::There(extract) if !keep(extract)));
+                if matches!(found, Ok(Found::There(extract)) if !keep(extract)) {
+                    *found = Err(ErrorCode::KAFKA_STORAGE_ERROR);
+                }
             }
         }
     }
@@ -216,13 +231,9 @@ impl FetchReply {
             // could never pass it (KIP-74).
             let first = !self.any;
             let found = if self.room == 0 && !first {
-                Some(Found::Read(Bytes::new()))
+                Ok(Found::Read(Bytes::new()))
             } else {
-                match plan.find(disk, self.room, first) {
-                    Ok(found) => Some(found),
-                    Err(ReadError::NotCached) => return Err(NotCached),
-                    Err(_) => None,
-                }
+                found(plan.find(disk, self.room, first))?
             };
             let len = found.as_ref().map_or(0, Found::len);
             self.room = self.room.saturating_sub(len);
@@ -243,13 +254,13 @@ impl FetchReply {
                 let mut gap = 0;
                 match found.map(|(_, found)| found) {
                     None => {}
-                    Some(Some(Found::There(extract))) => {
+                    Some(Ok(Found::There(extract))) => {
                         gap = extract.len;
                         extracts.push(extract);
                         place.records = Some(Bytes::new());
                     }
-                    Some(Some(Found::Read(bytes))) => place.records = Some(bytes),
-                    Some(None) => place.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0,
+                    Some(Ok(Found::Read(bytes))) => place.records = Some(bytes),
+                    Some(Err(code)) => place.error_code = code.0,
                 }
                 // A field that is null does not ask for its gap.
                 if place.records.is_some() {
@@ -269,12 +280,7 @@ impl OffsetsReply {
 
     fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
         while let Some(OffsetPlan { plan, opened_max, .. }) = self.plans.get(self.found.len()) {
-            let found = match plan.execute(disk, *opened_max) {
-                Ok(found) => Some(found),
-                Err(ReadError::NotCached) => return Err(NotCached),
-                Err(_) => None,
-            };
-            self.found.push(found);
+            self.found.push(found(plan.execute(disk, *opened_max))?);
         }
         Ok(())
     }
@@ -289,7 +295,7 @@ impl OffsetsReply {
                 continue;
             };
             match found {
-                Some(Some(found)) => {
+                Ok(Some(found)) => {
                     place.offset = found.offset;
                     place.timestamp = found.timestamp;
                     if version >= 4 {
@@ -297,12 +303,24 @@ impl OffsetsReply {
                     }
                 }
                 // No record that young: offset and timestamp stay at -1.
-                Some(None) => {}
-                None => place.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0,
+                Ok(None) => {}
+                Err(code) => place.error_code = code.0,
             }
         }
         response
     }
+}
+
+/// What a read came to, for the client.
+fn found<T>(read: Result<T, ReadError>) -> Result<Result<T, ErrorCode>, NotCached> {
+    Ok(match read {
+        Ok(found) => Ok(found),
+        Err(ReadError::NotCached) => return Err(NotCached),
+        // Consumers of Apache Kafka tell their users, and go nowhere by themselves.
+        Err(ReadError::Damaged(_)) => Err(ErrorCode::CORRUPT_MESSAGE),
+        Err(ReadError::Storage(error)) if error.is_damage() => Err(ErrorCode::CORRUPT_MESSAGE),
+        Err(ReadError::Gone | ReadError::Storage(_)) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+    })
 }
 
 /// Bytes of records in one answer.

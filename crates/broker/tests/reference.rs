@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use broker::api::APIS;
 use messages::ApiKey;
 
-/// Two tests write the file.
+/// Several tests write the file.
 static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// What is between the marks of that name in README must be that table.
@@ -57,4 +57,14 @@ fn readme_lists_the_topic_keys_of_our_own() {
         }
     }
     check("keys", &table);
+}
+
+#[test]
+fn readme_lists_the_broker_keys_of_our_own() {
+    let mut table = String::from("| broker key | default | |\n|---|---|---|\n");
+    for key in config::broker::OWN {
+        let row = config::broker::find(key).expect("a row");
+        let _ = writeln!(table, "| `{key}` | {} | {} |", row.default.unwrap_or("none"), row.doc);
+    }
+    check("broker keys", &table);
 }

@@ -4,7 +4,7 @@
 //! Owns segments, indexes, leader epochs, producer state, the three marks, and recovery.
 //! Methods take events and the time in, and push [`disk::Submission`]s out; nothing here reads a
 //! clock, draws a random number, or (outside [`Log::open`], [`Log::truncate_to`],
-//! [`CleanJob::step`] and [`disk::os`]) waits for a disk.
+//! [`CleanJob::step`], [`ScrubJob::step`] and [`disk::os`]) waits for a disk.
 //!
 //! Invariants:
 //! - I1: `start <= flushed <= written <= end`; `flushed` falls only by truncation.
@@ -31,8 +31,10 @@ mod producers;
 mod read;
 mod recover;
 mod retention;
+mod scrub;
 mod segment;
 mod validate;
+mod verify;
 
 pub use append::AppendInfo;
 pub use clean::{
@@ -48,4 +50,6 @@ pub use open::{OpenMode, RecoveryReport, Truncated};
 pub use producers::Producers;
 pub use read::{Extract, Found, OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
 pub use retention::{Bound, Expired, Hold};
+pub use scrub::{ScrubError, ScrubJob, ScrubPlan, ScrubStats, ScrubStep};
 pub use validate::{Inspected, ValidateConfig, Validated, inspect, validate};
+pub use verify::Damage;

@@ -29,6 +29,7 @@ use crate::mark::{Marks, mark_at};
 use crate::planted::{self, Bug};
 use crate::recover::{self, REBUILT_INDEX_INTERVAL, WalkError, Walker};
 use crate::segment::{self, DiskIndex, Index, Segment, parse_name};
+use crate::verify::Unverified;
 
 /// How the log was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,9 +370,11 @@ impl Opening<'_> {
                 None => self.load_active(&segment)?,
             };
             match loaded {
-                Some((loaded, loaded_end)) => {
+                Some((mut loaded, loaded_end)) => {
+                    let loaded_end = next.unwrap_or(loaded_end);
+                    loaded.unverified = Unverified::new(loaded.size, loaded_end);
                     segments.push(loaded);
-                    end = Some(next.unwrap_or(loaded_end));
+                    end = Some(loaded_end);
                 }
                 None => {
                     let (recovered, recovered_end, cut) = self.recover(segment, next)?;
@@ -448,6 +451,7 @@ impl Opening<'_> {
         kept.max_timestamp_offset = mark.max_timestamp_offset;
         kept.tail = (mark.tail_position, mark.tail_crc);
         kept.aborted = aborted;
+        kept.unverified = Unverified::new(mark.position, mark.offset);
         Ok(Some(kept))
     }
 
@@ -524,6 +528,8 @@ impl Opening<'_> {
                     loaded.note(&header, REBUILT_INDEX_INTERVAL);
                     end = header.next_offset();
                 }
+                // An offset that rot raised: whoever looks at each batch will see which.
+                Ok(None) if (1..end).contains(&self.mode.recovery_point) => return Ok(None),
                 Ok(None) => {
                     self.exact = exact && latest < end;
                     return Ok(Some((loaded, end)));
@@ -566,6 +572,9 @@ impl Opening<'_> {
             None => (segment.base, -1),
         };
         let mut kept = marked.unwrap_or_else(|| Segment::new(segment.base, segment.file, 0));
+        // What begins later is told by the batches; with it in the list, an epoch that began before
+        // would seem to begin here.
+        self.epochs.truncate_from_end(end);
         self.recovered.push((segment.base, end));
         self.report.recovered_segments += 1;
         self.report.recovered_bytes += segment.size - kept.size;
@@ -592,6 +601,15 @@ impl Opening<'_> {
                 }
                 Ok(_) if header.base_offset < end => {
                     let why = format!("offset {} after {}", header.base_offset, end - 1);
+                    break Some((at, why));
+                }
+                // Nobody made this hole: an offset that rot raised would end the log too far on.
+                Ok(_)
+                    if !self.compact
+                        && header.base_offset > end
+                        && end < self.mode.recovery_point =>
+                {
+                    let why = format!("offset {} where {end} is next", header.base_offset);
                     break Some((at, why));
                 }
                 // What a truncation cut off may lie whole behind what replaced it.

@@ -59,6 +59,12 @@ pub enum Bug {
     SwapWithoutSync,
     /// A write that found no room counts as written.
     FullDiskCounts,
+    /// Reads believe what was on the disk at the start.
+    ReadsUnverified,
+    /// The scrub does not look at the last batch of a segment.
+    ScrubSkipsLastBatch,
+    /// What the scrub found is told of, but still read.
+    ScrubOnlyTells,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -85,7 +91,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -112,6 +118,9 @@ impl Bug {
         Self::CleanerDropsNewest,
         Self::SwapWithoutSync,
         Self::FullDiskCounts,
+        Self::ReadsUnverified,
+        Self::ScrubSkipsLastBatch,
+        Self::ScrubOnlyTells,
     ];
 
     /// Those that the simulation of a raft quorum finds.

@@ -6,7 +6,10 @@
 //! Invariants:
 //! - I1: a read never goes beyond `upto` or what is written. Where the limit of bytes cuts a batch,
 //!   that batch comes in part, as from Apache Kafka; the first one is always whole.
-//! - I2: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
+//! - I2: nothing is given that was not checked in this life, and nothing that is known to be damaged:
+//!   see [`crate::verify`]. An index is a hint: what does not begin where it says is looked for from
+//!   the segment's first byte on.
+//! - I3: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
 //!   are not reused.
 
 use std::path::Path;
@@ -18,7 +21,8 @@ use wire::record::RecordIter;
 
 use crate::disk::{Disk, FileId, StorageError};
 use crate::log::Log;
-use crate::segment::{DiskIndex, Index, Segment};
+use crate::segment::{DiskIndex, Hint, Index, Segment};
+use crate::verify::{Checks, Damage, Unread, Verifier};
 
 /// The offset asked for is not in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +46,10 @@ pub enum ReadError {
     /// [`crate::disk::os::Cached`].
     #[error("not in the page cache")]
     NotCached,
-    /// The disk failed, or holds damage.
+    /// What was asked for is damaged, and what is before it was given already.
+    #[error("damaged: {0}")]
+    Damaged(Box<Damage>),
+    /// The disk failed, or holds what is no batch.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -57,8 +64,10 @@ struct Extent {
     /// The byte at which what may be read ends, if that is known without looking.
     end: Option<u64>,
     /// A byte at or before the batch wanted; the disk index may know better.
-    hint: u64,
+    hint: Hint,
     index: Option<DiskIndex>,
+    /// What it takes to believe it; `None` where nothing is in doubt.
+    checks: Option<Checks>,
 }
 
 /// How to read records from an offset on.
@@ -190,7 +199,7 @@ impl Log {
         }
     }
 
-    fn extent(&self, segment: &Segment, hint: u64) -> Extent {
+    fn extent(&self, segment: &Segment, hint: Hint) -> Extent {
         let index = match segment.index {
             Index::Disk(index) => Some(index),
             Index::Memory { .. } => None,
@@ -203,23 +212,25 @@ impl Log {
             end: None,
             hint,
             index,
+            checks: self.checks(segment),
         }
     }
 }
 
 /// A byte before which no record is as late as `timestamp`, from the indexes in memory.
-fn time_hint(segment: &Segment, timestamp: i64) -> u64 {
-    let Index::Memory { times, .. } = &segment.index else { return 0 };
+fn time_hint(segment: &Segment, timestamp: i64) -> Hint {
+    let Index::Memory { times, .. } = &segment.index else { return Hint::START };
     let after = times.partition_point(|entry| entry.timestamp < timestamp);
     let before = after.checked_sub(1).map(|index| times[index].relative_offset);
-    before.map_or(0, |relative| segment.position_hint(segment.base + i64::from(relative)))
+    let hint = |relative| segment.position_hint(segment.base + i64::from(relative));
+    before.map_or(Hint::START, hint)
 }
 
 impl ReadPlan {
     /// About how many bytes it would read: exact up to the index interval, and never zero for a
     /// plan that reads something.
     pub fn estimate(&self) -> usize {
-        let there: u64 = self.extents.iter().map(|extent| extent.size - extent.hint).sum();
+        let there: u64 = self.extents.iter().map(|extent| extent.size - extent.hint.at).sum();
         usize::try_from(there).unwrap_or(usize::MAX).min(self.max_bytes)
     }
 
@@ -256,8 +267,10 @@ impl ReadPlan {
                 break;
             }
             let wanted = max_bytes.max(first);
+            let good = extent.good_to(disk, (at, &header), wanted)?;
             if let Some(end) = extent.end {
-                let there = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+                let there = end.min(good).saturating_sub(at);
+                let there = usize::try_from(there).unwrap_or(usize::MAX);
                 if there < first {
                     return Err(extent.damaged(at, "a batch longer than its file").into());
                 }
@@ -265,7 +278,8 @@ impl ReadPlan {
                 return Ok(Found::There(Extract { file: extent.file, at, len }));
             }
             // Where records may be read to is seen in them.
-            let bytes = extent.read(disk, at, wanted.min((extent.size - at) as usize))?;
+            let there = extent.size.min(good).saturating_sub(at);
+            let bytes = extent.read(disk, at, wanted.min(there as usize))?;
             let whole = whole_batches(&bytes, self.upto);
             if whole == 0 {
                 return Err(extent.damaged(at, "a batch vanished while it was read").into());
@@ -288,6 +302,12 @@ impl ReadPlan {
             }
             Found::Read(bytes) => Ok(bytes),
         }
+    }
+
+    /// Damage that reads by this plan, or others, came across and that nobody was told of yet.
+    pub fn take_damage(&self) -> Vec<Damage> {
+        let checks = self.extents.iter().filter_map(|extent| extent.checks.as_ref());
+        checks.flat_map(|checks| checks.of.take_untold()).collect()
     }
 }
 
@@ -335,72 +355,258 @@ impl TimePlan {
         decompressed_bytes_max: usize,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let Some(extent) = &self.extent else { return Ok(None) };
-        let mut at = extent.hint.max(extent.disk_time_hint(disk, self.timestamp)?);
-        while at < extent.size {
-            let Some(header) = extent.header(disk, at)? else { break };
+        let hint = extent.hint.max(extent.disk_time_hint(disk, self.timestamp)?);
+        if let Some(found) = self.look(disk, extent, hint, decompressed_bytes_max)? {
+            return Ok(found);
+        }
+        let found = self.look(disk, extent, Hint::START, decompressed_bytes_max)?;
+        Ok(found.flatten())
+    }
+
+    /// Looks from there on; `None` if no batch begins there.
+    fn look(
+        &self,
+        disk: &dyn Disk,
+        extent: &Extent,
+        from: Hint,
+        decompressed_bytes_max: usize,
+    ) -> Result<Option<Option<TimestampedOffset>>, ReadError> {
+        let mut steps = Steps::new(extent, disk, from);
+        loop {
+            let (at, header) = match steps.next()? {
+                Step::Batch(at, header) => (at, header),
+                Step::End => break,
+                Step::Misled => return Ok(None),
+                // Whether it was there nobody can tell.
+                Step::Damaged(damage) => return Err(ReadError::Damaged(Box::new(damage))),
+            };
             if header.last_offset() >= self.upto {
                 break;
             }
-            let size = header.size_in_bytes();
             if header.max_timestamp >= self.timestamp && header.last_offset() >= self.start {
-                let batch = extent.read(disk, at, size)?;
+                let batch = extent.read(disk, at, header.size_in_bytes())?;
                 let damaged =
                     |error: wire::record::RecordError| extent.damaged(at, &error.to_string());
                 for record in RecordIter::open(&batch, decompressed_bytes_max).map_err(damaged)? {
                     let record = record.map_err(damaged)?;
                     if record.timestamp >= self.timestamp && record.offset >= self.start {
-                        return Ok(Some(TimestampedOffset {
+                        return Ok(Some(Some(TimestampedOffset {
                             timestamp: record.timestamp,
                             offset: record.offset,
                             leader_epoch: header.leader_epoch,
-                        }));
+                        })));
                     }
                 }
             }
-            at += size as u64;
             // What follows may be half written.
             if header.next_offset() >= self.upto {
                 break;
             }
         }
-        Ok(None)
+        Ok(Some(None))
+    }
+
+    /// As [`ReadPlan::take_damage`].
+    pub fn take_damage(&self) -> Vec<Damage> {
+        let checks = self.extent.as_ref().and_then(|extent| extent.checks.as_ref());
+        checks.map(|checks| checks.of.take_untold()).unwrap_or_default()
+    }
+}
+
+/// A walk over the batches of a segment that may be believed.
+struct Steps<'a> {
+    extent: &'a Extent,
+    disk: &'a dyn Disk,
+    verifier: Option<Verifier<'a>>,
+    at: u64,
+    /// The offset at which what was walked ends; at the beginning the segment's base.
+    floor: i64,
+    /// `at` is what an index said, with the offset it said.
+    hinted: Option<i64>,
+}
+
+enum Step {
+    Batch(u64, BatchHeader),
+    /// It was stepped over.
+    Damaged(Damage),
+    /// The index does not fit: begin with the segment's first byte.
+    Misled,
+    End,
+}
+
+impl<'a> Steps<'a> {
+    fn new(extent: &'a Extent, disk: &'a dyn Disk, from: Hint) -> Self {
+        let hinted = (from.at > 0).then_some(from.offset);
+        Self { extent, disk, verifier: None, at: from.at, floor: extent.base, hinted }
+    }
+
+    fn next(&mut self) -> Result<Step, ReadError> {
+        let (extent, at) = (self.extent, self.at);
+        let hinted = self.hinted.take();
+        if at >= extent.size {
+            return if hinted.is_some() { self.misled() } else { Ok(Step::End) };
+        }
+        let of = extent.checks.as_ref().map(|checks| &checks.of);
+        if let Some(damage) = of.and_then(|of| of.damage_at(at)) {
+            (self.at, self.floor) = (damage.bytes.end, damage.offsets.end);
+            return Ok(Step::Damaged(damage));
+        }
+        let unchecked = extent.checks.as_ref().filter(|checks| checks.of.checked_to(at).is_none());
+        let header = match unchecked {
+            None => match extent.header(self.disk, at) {
+                Ok(Some(header)) if hinted.is_none_or(|offset| header.base_offset <= offset) => {
+                    header
+                }
+                Ok(None) if hinted.is_none() => return Ok(Step::End),
+                Err(ReadError::Storage(error)) if hinted.is_none() || !error.is_damage() => {
+                    return Err(error.into());
+                }
+                Ok(_) | Err(ReadError::Storage(_)) => return self.misled(),
+                Err(error) => return Err(error),
+            },
+            Some(checks) => {
+                let floor = self.floor;
+                let verifier = self.verifier(checks)?;
+                match verifier.batch(at, floor) {
+                    // Of a batch that an index led to, nobody saw the one before it.
+                    Ok(header) if hinted.is_none_or(|offset| header.last_offset() == offset) => {
+                        let end = at + header.size_in_bytes() as u64;
+                        checks.of.note_checked(at..end, header.next_offset());
+                        header
+                    }
+                    Err(Unread::Disk(error)) => return Err(gone(error)),
+                    Err(Unread::Bad(bad)) if hinted.is_none() => {
+                        let damage = verifier.damage(at, floor, bad).map_err(gone)?;
+                        (self.at, self.floor) = (damage.bytes.end, damage.offsets.end);
+                        checks.of.note_damage(damage.clone());
+                        return Ok(Step::Damaged(damage));
+                    }
+                    Ok(_) | Err(Unread::Bad(_)) => return self.misled(),
+                }
+            }
+        };
+        self.at += header.size_in_bytes() as u64;
+        self.floor = header.next_offset();
+        Ok(Step::Batch(at, header))
+    }
+
+    /// The walk that follows may be long.
+    fn misled(&self) -> Result<Step, ReadError> {
+        if self.disk.is_patient() { Ok(Step::Misled) } else { Err(ReadError::NotCached) }
+    }
+
+    /// Checking takes processor time that a thread which must not wait does not have.
+    fn verifier(&mut self, checks: &'a Checks) -> Result<&mut Verifier<'a>, ReadError> {
+        let (extent, disk) = (self.extent, self.disk);
+        if !disk.is_patient() {
+            return Err(ReadError::NotCached);
+        }
+        let file = (extent.base, extent.file);
+        Ok(self.verifier.get_or_insert_with(|| Verifier::new(disk, &extent.dir, file, checks)))
     }
 }
 
 impl Extent {
     /// The first batch that ends at or after `offset`, and the byte it starts at.
     fn find(&self, disk: &dyn Disk, offset: i64) -> Result<Option<(u64, BatchHeader)>, ReadError> {
-        let mut at = self.hint.max(self.disk_hint(disk, offset)?);
-        while at < self.size {
-            let Some(header) = self.header(disk, at)? else { break };
-            if header.last_offset() >= offset {
-                return Ok(Some((at, header)));
-            }
-            at += header.size_in_bytes() as u64;
+        let hint = self.hint.max(self.disk_hint(disk, offset)?);
+        match self.find_from(disk, hint, offset)? {
+            Some(found) => Ok(found),
+            None => Ok(self.find_from(disk, Hint::START, offset)?.flatten()),
         }
-        Ok(None)
     }
 
-    /// The position of the last index entry at or below `offset`, from the index file.
-    fn disk_hint(&self, disk: &dyn Disk, offset: i64) -> Result<u64, ReadError> {
-        let Some(index) = self.index else { return Ok(0) };
-        let relative = offset - self.base;
+    /// As [`Self::find`], from there on; `None` if no batch begins there.
+    fn find_from(
+        &self,
+        disk: &dyn Disk,
+        from: Hint,
+        offset: i64,
+    ) -> Result<Option<Option<(u64, BatchHeader)>>, ReadError> {
+        let mut steps = Steps::new(self, disk, from);
+        loop {
+            match steps.next()? {
+                Step::Batch(at, header) if header.last_offset() >= offset => {
+                    return Ok(Some(Some((at, header))));
+                }
+                Step::Damaged(damage) if damage.offsets.end > offset => {
+                    return Err(ReadError::Damaged(Box::new(damage)));
+                }
+                Step::Batch(..) | Step::Damaged(_) => {}
+                Step::Misled => return Ok(None),
+                Step::End => return Ok(Some(None)),
+            }
+        }
+    }
+
+    /// The byte up to which `wanted` bytes from a batch on may be read, which is believed itself;
+    /// behind it is damage, or what was not checked with all before it.
+    fn good_to(
+        &self,
+        disk: &dyn Disk,
+        (at, header): (u64, &BatchHeader),
+        wanted: usize,
+    ) -> Result<u64, ReadError> {
+        let Some(checks) = &self.checks else { return Ok(u64::MAX) };
+        let mut steps = Steps::new(self, disk, Hint::START);
+        let limit = checks.of.next_damage(at).unwrap_or(u64::MAX);
+        let (goal, mut floor) =
+            ((at + wanted as u64).min(limit).min(self.size), header.base_offset);
+        let mut good = at;
+        while good < goal {
+            if let Some((end, next)) = checks.of.checked_to(good) {
+                (good, floor) = (end, next);
+                continue;
+            }
+            match steps.verifier(checks)?.batch(good, floor) {
+                Ok(header) => {
+                    let end = good + header.size_in_bytes() as u64;
+                    checks.of.note_checked(good..end, header.next_offset());
+                    (good, floor) = (end, header.next_offset());
+                }
+                Err(Unread::Disk(error)) => return Err(gone(error)),
+                // Whoever asks for it will be told.
+                Err(Unread::Bad(_)) => break,
+            }
+        }
+        Ok(good.min(limit))
+    }
+
+    /// The last index entry at or below `offset`, from the index file.
+    fn disk_hint(&self, disk: &dyn Disk, offset: i64) -> Result<Hint, ReadError> {
+        let Some(index) = self.index else { return Ok(Hint::START) };
+        let relative = offset.saturating_sub(self.base);
         let below = |raw: &[u8; 8]| (u64::from_be_bytes(*raw) >> 32) as i64 <= relative;
         let found = last_entry(disk, index.offsets, index.offset_entries, below)?;
-        Ok(found.map_or(0, |raw| u64::from_be_bytes(raw) & 0xffff_ffff))
+        let hint = |raw| {
+            let raw = u64::from_be_bytes(raw);
+            Hint { at: raw & 0xffff_ffff, offset: self.base + (raw >> 32) as i64 }
+        };
+        Ok(found.map_or(Hint::START, hint))
     }
 
-    /// A byte before which no record is as late as `timestamp`, from the index files.
-    fn disk_time_hint(&self, disk: &dyn Disk, timestamp: i64) -> Result<u64, ReadError> {
-        let Some(index) = self.index else { return Ok(0) };
+    /// An index entry before which no record is as late as `timestamp`, from the index files.
+    fn disk_time_hint(&self, disk: &dyn Disk, timestamp: i64) -> Result<Hint, ReadError> {
+        let Some(index) = self.index else { return Ok(Hint::START) };
         let split = |raw: &[u8; 12]| {
             let wide = raw.iter().fold(0u128, |wide, byte| wide << 8 | u128::from(*byte));
             ((wide >> 32) as i64, wide as u32)
         };
         let earlier = |raw: &[u8; 12]| split(raw).0 < timestamp;
-        match last_entry(disk, index.times, index.time_entries, earlier)? {
-            Some(raw) => self.disk_hint(disk, self.base + i64::from(split(&raw).1)),
-            None => Ok(0),
+        let Some(raw) = last_entry(disk, index.times, index.time_entries, earlier)? else {
+            return Ok(Hint::START);
+        };
+        // The batch it speaks of must say the same, or records would be passed over.
+        let (latest, relative) = split(&raw);
+        let offset = self.base + i64::from(relative);
+        match self.find(disk, offset) {
+            Ok(Some((_, header)))
+                if header.max_timestamp == latest && header.base_offset <= offset =>
+            {
+                self.disk_hint(disk, offset)
+            }
+            Ok(_) | Err(ReadError::Damaged(_)) => Ok(Hint::START),
+            Err(error) => Err(error),
         }
     }
 

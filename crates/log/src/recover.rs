@@ -84,6 +84,11 @@ impl<'a> Walker<'a> {
         Ok(batch)
     }
 
+    /// Goes to byte `at`, where a batch starts.
+    pub fn seek(&mut self, at: u64) {
+        self.at = at;
+    }
+
     /// True if the batch just given was the file's last.
     pub fn is_at_end(&self) -> bool {
         self.at >= self.size
@@ -136,6 +141,7 @@ pub(crate) fn rebuild(
     }
     kept.aborted = segment.aborted.clone();
     kept.aborted.retain(|txn| txn.last_offset < upto);
+    kept.unverified = segment.unverified.as_ref().and_then(|of| of.cut(kept.size, end));
     Ok((kept, end))
 }
 
@@ -186,7 +192,8 @@ pub(crate) fn producers(
     let from = found.snapshot.unwrap_or(i64::MIN);
     let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
     for segment in segments.iter().skip(first) {
-        let mut walker = Walker::new(disk, dir, segment, segment.position_hint(from), segment.size);
+        let hint = segment.position_hint(from).at;
+        let mut walker = Walker::new(disk, dir, segment, hint, segment.size);
         match replay(&mut walker, from, upto, &mut found) {
             Ok(()) => {}
             Err(error) => return Err(walker.refuse(error)),
@@ -218,9 +225,14 @@ fn remember_older(
         let mut headers = Vec::new();
         let mut walker = Walker::new(disk, dir, segment, at, segment.size);
         loop {
-            match walker.next_header() {
-                Ok(Some((header, _))) if header.last_offset() < snapshot => headers.push(header),
-                Ok(_) => break,
+            let found = walker.next_header().and_then(|found| match found {
+                Some((header, at)) => walker.batch(&header, at, true).map(|_| Some(header)),
+                None => Ok(None),
+            });
+            match found {
+                Ok(Some(header)) if header.last_offset() < snapshot => headers.push(header),
+                // Damage only means a shorter memory here; whoever reads it will find it.
+                Ok(_) | Err(WalkError::Bad { .. }) => break,
                 Err(error) => return Err(walker.refuse(error)),
             }
         }
@@ -270,11 +282,16 @@ fn replay(
     upto: i64,
     found: &mut FoundProducers,
 ) -> Result<(), WalkError> {
+    let mut end = i64::MIN;
     while let Some((header, at)) = walker.next_header()? {
-        if header.base_offset >= upto {
-            break;
+        // An offset that rot raised or lowered would end the walk early, or pass for newer.
+        if header.base_offset < end {
+            let why = format!("offset {} after {}", header.base_offset, end - 1);
+            return Err(WalkError::Bad { at, why });
         }
-        if header.last_offset() < from || !header.has_producer_id() {
+        end = header.next_offset();
+        let is_wanted = header.base_offset < upto && header.last_offset() >= from;
+        if !is_wanted || !header.has_producer_id() {
             continue;
         }
         found.replayed += 1;

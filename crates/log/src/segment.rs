@@ -6,6 +6,7 @@
 //! - I2: an offset index entry names the last offset of a batch and the byte it starts at.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::batch::BatchHeader;
@@ -14,6 +15,7 @@ use wire::files::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
 use crate::LogConfig;
 use crate::disk::FileId;
 use crate::planted::{self, Bug};
+use crate::verify::Unverified;
 
 /// A segment, rolled or active.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Segment {
     pub tail: (u64, u32),
     pub index: Index,
     pub aborted: Vec<AbortedTxn>,
+    /// What was there when it was opened; `None` if all of it is this life's, or was checked.
+    pub unverified: Option<Arc<Unverified>>,
 }
 
 /// Where a segment's indexes are.
@@ -51,6 +55,18 @@ pub(crate) struct DiskIndex {
     pub time_entries: u64,
 }
 
+/// Where an index entry leads: the byte at which a batch begins, and the last offset of it (I2);
+/// the segment's first byte if there is no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Hint {
+    pub at: u64,
+    pub offset: i64,
+}
+
+impl Hint {
+    pub const START: Self = Self { at: 0, offset: i64::MIN };
+}
+
 impl Segment {
     pub fn new(base: i64, file: FileId, created_ms: i64) -> Self {
         Self {
@@ -65,6 +81,7 @@ impl Segment {
             tail: (0, 0),
             index: Index::Memory { offsets: Vec::new(), times: Vec::new() },
             aborted: Vec::new(),
+            unverified: None,
         }
     }
 
@@ -162,9 +179,9 @@ impl Segment {
         Some((offsets.into(), times.into()))
     }
 
-    /// A byte at or before the batch that holds `offset`, from the index in memory.
-    pub fn position_hint(&self, offset: i64) -> u64 {
-        let Index::Memory { offsets, .. } = &self.index else { return 0 };
+    /// The last index entry at or before the batch that holds `offset`, from the index in memory.
+    pub fn position_hint(&self, offset: i64) -> Hint {
+        let Index::Memory { offsets, .. } = &self.index else { return Hint::START };
         // Walks of a whole log ask from the least offset there is.
         let relative = match planted::is(Bug::WalkFromLastEntry) {
             true => offset.wrapping_sub(self.base),
@@ -173,7 +190,11 @@ impl Segment {
         // An entry's offset is its batch's last, so only entries at or below can be used:
         // the batch with the offset starts there or later.
         let after = offsets.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
-        after.checked_sub(1).map_or(0, |index| u64::from(offsets[index].position))
+        let hint = |entry: &OffsetIndexEntry| Hint {
+            at: u64::from(entry.position),
+            offset: self.base + i64::from(entry.relative_offset),
+        };
+        after.checked_sub(1).and_then(|index| offsets.get(index)).map_or(Hint::START, hint)
     }
 
     /// A byte at or after which no batch ends before `offset`, where a batch starts, from the index

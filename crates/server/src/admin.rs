@@ -1,7 +1,8 @@
 //! The admin port: whether the node serves, and what it counts, for probes and scrapers.
 //!
-//! `GET /healthz` (also `/livez`, `/readyz`, `/v1/status/ready`) says 200 while the node serves and
-//! 503 when it does not any more; `GET /metrics` (also `/public_metrics`) is Prometheus' text.
+//! `GET /healthz` (also `/livez`, `/readyz`, `/v1/status/ready`) says 200 while the node serves, and
+//! 503 while logs are opened, with how many are, and when it does not serve any more; `GET /metrics`
+//! (also `/public_metrics`) is Prometheus' text. The port answers from the beginning of the start.
 //!
 //! Invariants:
 //! - I1: a peer gets one answer a connection, within `PATIENCE`, and no more memory than
@@ -12,9 +13,12 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use broker::metrics::recovery_text;
+use broker::startup::Opened;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
@@ -23,22 +27,90 @@ use tokio::time::timeout;
 
 use crate::shell::Shell;
 
+/// How far a start has come.
+#[derive(Debug)]
+pub struct Start {
+    began: Instant,
+    done: AtomicUsize,
+    all: AtomicUsize,
+}
+
+impl Start {
+    /// It begins.
+    pub fn new() -> Self {
+        Self { began: Instant::now(), done: AtomicUsize::new(0), all: AtomicUsize::new(0) }
+    }
+
+    /// It has come so far.
+    pub fn note(&self, opened: Opened) {
+        self.all.store(opened.all, Ordering::Relaxed);
+        self.done.store(opened.done, Ordering::Relaxed);
+    }
+
+    /// Logs that are left to open, of all, and how many seconds that takes, about.
+    fn left(&self) -> (usize, usize, u64) {
+        let (done, all) = (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed));
+        let left = all.saturating_sub(done);
+        let secs = self.began.elapsed().as_secs_f64() / done.max(1) as f64 * left as f64;
+        (left, all, secs as u64)
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Display for Start {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (left, all, secs) = self.left();
+        write!(out, "recovering: {} of {all} logs, about {secs} s left", all - left)
+    }
+}
+
 /// The node, and what it said of itself last.
-struct Desk {
-    shell: Arc<Shell>,
+#[derive(Default)]
+pub struct Desk {
+    start: Arc<Start>,
+    /// From when it serves on.
+    shell: OnceLock<Arc<Shell>>,
     numbers: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 impl Desk {
+    /// One of a node that is starting.
+    pub fn new(start: Arc<Start>) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    /// The node serves.
+    pub fn open(&self, shell: Arc<Shell>) {
+        let _ = self.shell.set(shell);
+    }
+
+    /// Why the node does not serve, if it does not.
+    fn trouble(&self) -> Option<String> {
+        match self.shell.get() {
+            Some(shell) if shell.is_halted() => Some("stopping\n".to_owned()),
+            Some(_) => None,
+            None => Some(format!("{}\n", self.start)),
+        }
+    }
+
     /// The text for a scraper; `None` once the node is gone.
     async fn numbers(&self) -> Option<Arc<str>> {
+        let Some(shell) = self.shell.get() else {
+            let (left, _, secs) = self.start.left();
+            return Some(recovery_text(left as u64, secs).into());
+        };
         let mut last = self.numbers.lock().await;
         if let Some((taken, text)) = &*last
             && taken.elapsed() < FRESH
         {
             return Some(text.clone());
         }
-        let shell = self.shell.clone();
+        let shell = shell.clone();
         // It waits for a step to end, and may step itself.
         let sampled = tokio::task::spawn_blocking(move || shell.sample()).await;
         let text: Arc<str> = sampled.ok().flatten()?.text().into();
@@ -48,8 +120,7 @@ impl Desk {
 }
 
 /// Serves until the node stops.
-pub async fn serve(listener: TcpListener, shell: Arc<Shell>, mut stop: watch::Receiver<bool>) {
-    let desk = Arc::new(Desk { shell, numbers: Mutex::default() });
+pub async fn serve(listener: TcpListener, desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
     let mut peers: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
@@ -119,12 +190,10 @@ async fn answer(head: &[u8], desk: &Desk) -> Vec<u8> {
     }
     let body = method == "GET";
     match path {
-        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" if desk.shell.is_halted() => {
-            response("503 Service Unavailable", TEXT, "stopping\n", body)
-        }
-        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" => {
-            response("200 OK", TEXT, "ok\n", body)
-        }
+        "/healthz" | "/livez" | "/readyz" | "/v1/status/ready" => match desk.trouble() {
+            Some(trouble) => response("503 Service Unavailable", TEXT, &trouble, body),
+            None => response("200 OK", TEXT, "ok\n", body),
+        },
         "/metrics" | "/public_metrics" => match desk.numbers().await {
             Some(text) => response("200 OK", EXPOSITION, &text, body),
             None => response("503 Service Unavailable", TEXT, "stopping\n", body),

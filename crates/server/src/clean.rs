@@ -18,18 +18,20 @@ use crate::log_line;
 
 /// Tells all threads to end, those that wait at once.
 #[derive(Default)]
-struct Stop {
+pub struct Stop {
     is_set: AtomicBool,
     waiting: Mutex<()>,
     woken: Condvar,
 }
 
 impl Stop {
-    fn is_set(&self) -> bool {
+    /// True from [`Self::set`] on.
+    pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::Acquire)
     }
 
-    fn set(&self) {
+    /// Ends them.
+    pub fn set(&self) {
         let waiting = lock(&self.waiting);
         self.is_set.store(true, Ordering::Release);
         drop(waiting);
@@ -195,7 +197,7 @@ fn human(bytes: u64) -> String {
 }
 
 /// Keeps work down to a rate, looked at a second at a time.
-struct Throttle {
+pub struct Throttle {
     bytes_per_second: f64,
     since: Instant,
     moved: u64,
@@ -203,11 +205,12 @@ struct Throttle {
 
 impl Throttle {
     /// Without a rate above 0 there is no limit.
-    fn new(bytes_per_second: f64) -> Self {
+    pub fn new(bytes_per_second: f64) -> Self {
         Self { bytes_per_second, since: Instant::now(), moved: 0 }
     }
 
-    fn moved(&mut self, bytes: u64, stop: &Stop) {
+    /// So many bytes were moved: waits until that was no more than the rate allows.
+    pub fn moved(&mut self, bytes: u64, stop: &Stop) {
         self.moved += bytes;
         if self.bytes_per_second.is_nan() || self.bytes_per_second <= 0.0 {
             return;

@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use broker::Lane;
 use bytes::Bytes;
-use ottla_log::ReadPlan;
 use ottla_log::disk::os::OsDisk;
 use ottla_log::disk::{Completion, Disk, Op, Submission};
+use ottla_log::{Damage, ReadPlan};
 
 use crate::log_line;
 
@@ -50,8 +50,8 @@ enum Work {
 pub enum Done {
     /// Disk operations.
     Operations(Vec<(Lane, Completion)>),
-    /// A read for the node: its lane, its number, and what was there.
-    Read(Lane, u64, Result<Bytes, String>),
+    /// A read for the node: its lane, its number, what was there, and damage it came across.
+    Read(Lane, u64, Result<Bytes, String>, Vec<Damage>),
     /// Nothing more: a thread failed, and what it was to do is not done.
     Failed,
 }
@@ -480,7 +480,7 @@ fn carry_out(disk: &OsDisk, number: usize, volume: &Volume, work: Work) -> Done 
         }
         Work::Read(lane, load, plan) => {
             let read = plan.execute(disk, true).map_err(|error| error.to_string());
-            Done::Read(lane, load, read)
+            Done::Read(lane, load, read, plan.take_damage())
         }
     }
 }

@@ -17,7 +17,8 @@ mod full;
 pub mod line;
 pub mod lock;
 pub mod log_line;
-pub mod send;
+mod scrub;
+mod send;
 pub mod serve;
 pub mod shell;
 

@@ -13,7 +13,7 @@
 //! - I2: what an answer is made of is held fast before its first byte is sent.
 
 use std::io::{Error, ErrorKind, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use broker::reply::NotCached;
@@ -30,10 +30,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use wire::Frame;
 
+use crate::shell::Shell;
+
 /// What all connections send with.
 #[derive(Debug)]
 pub struct Sender {
     disk: Arc<OsDisk>,
+    /// Told of damage.
+    shell: Weak<Shell>,
     /// Reads that may wait for the device at a time, by volume.
     readers: Vec<Arc<Semaphore>>,
 }
@@ -59,10 +63,10 @@ impl Answer {
 }
 
 impl Sender {
-    /// One that reads from this disk.
-    pub fn new(disk: Arc<OsDisk>) -> Self {
+    /// One that reads from this disk, and tells of damage there.
+    pub fn new(disk: Arc<OsDisk>, shell: Weak<Shell>) -> Self {
         let readers = (0..disk.volumes()).map(|_| Arc::new(Semaphore::new(READERS))).collect();
-        Self { disk, readers }
+        Self { disk, shell, readers }
     }
 
     /// What to send of an answer; `None` if there is nothing.
@@ -74,11 +78,15 @@ impl Sender {
             let disk = self.disk.clone();
             let volume = reply.file().map_or(0, |file| disk.volume_of_file(file));
             let find = move || {
-                // This disk waits, so there is nothing to try again.
+                // This disk waits, so there is nothing to try again. Nor has it to hurry: what was
+                // not checked since the start is.
                 let _ = reply.find(&*disk);
                 reply
             };
             reply = self.patiently(volume, find).await.map_err(|error| error.to_string())?;
+            if let Some(shell) = self.shell.upgrade() {
+                shell.damaged(reply.take_damage());
+            }
         }
         self.pin(reply)
     }

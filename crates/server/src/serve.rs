@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use broker::startup::{self, Options, Report};
-use broker::{ConnId, Event, ListenerId, Now};
+use broker::startup::{self, Opened, Options, Report};
+use broker::{ConnId, Event, ListenerId, Node, Now};
 use ottla_log::disk::os::OsDisk;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin;
+use crate::admin::{self, Desk, Start};
 use crate::connection::{self, Limits};
 use crate::lock::{self, DirLock};
 use crate::log_line;
@@ -181,18 +181,25 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         format: settings.format,
         seed,
     };
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Now { wall_ms: wall.as_millis() as i64, steady_ms: 0 };
-    let (mut node, report) =
-        startup::open(&*disk, &options, now).map_err(|error| ServeError(error.0))?;
+    let (stop, stopped) = watch::channel(false);
+    // Probes and scrapers are answered from here on: recovery may take a while.
+    let starting = Arc::new(Start::new());
+    let desk = Arc::new(Desk::new(starting.clone()));
+    let mut tasks = Vec::new();
+    let admin = admin.and_then(|listener| {
+        let at = listener.local_addr().ok();
+        tasks.push(tokio::spawn(admin::serve(listener, desk.clone(), stopped.clone())));
+        at
+    });
+    let (mut node, report) = open(disk.clone(), options, starting).await?;
     // What is described as the level is the one that holds.
     node.log_levels.insert("root".to_owned(), log_line::level().to_owned());
     let cluster_id = node.config.cluster_id.clone();
     let limits = Arc::new(Limits::new(&node));
     let shell = Shell::new(node, disk).map_err(|error| ServeError(error.to_string()))?;
-    let (stop, stopped) = watch::channel(false);
+    desk.open(shell.clone());
     let serials = Arc::new(AtomicU64::new(1));
-    let mut tasks = vec![tokio::spawn(tick(shell.clone(), stopped.clone()))];
+    tasks.push(tokio::spawn(tick(shell.clone(), stopped.clone())));
     for (id, listener) in listeners {
         tasks.push(tokio::spawn(accept(
             (id, listener),
@@ -202,12 +209,6 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
             stopped.clone(),
         )));
     }
-    let admin = admin.map(|listener| {
-        let at = listener.local_addr().ok();
-        tasks.push(tokio::spawn(admin::serve(listener, shell.clone(), stopped.clone())));
-        at
-    });
-    let admin = admin.flatten();
     Ok(Running {
         address,
         admin,
@@ -220,6 +221,30 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         limits,
         _locks: locks,
     })
+}
+
+/// Opens the node, which waits for the disk, telling how far that has come.
+async fn open(
+    disk: Arc<OsDisk>,
+    options: Options,
+    starting: Arc<Start>,
+) -> Result<(Node, Report), ServeError> {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Now { wall_ms: wall.as_millis() as i64, steady_ms: 0 };
+    let work = move || {
+        let mut told = Instant::now();
+        let mut tell = |opened: Opened| {
+            starting.note(opened);
+            if told.elapsed() >= TELL_EVERY && opened.done < opened.all {
+                told = Instant::now();
+                log_line::line("INFO", &starting.to_string());
+            }
+        };
+        startup::open_telling(&*disk, &options, now, &mut tell)
+    };
+    let opened = tokio::task::spawn_blocking(work).await;
+    let opened = opened.map_err(|error| ServeError(format!("the start failed: {error}")))?;
+    opened.map_err(|error| ServeError(error.0))
 }
 
 async fn bind(listen: &Listen) -> Result<Vec<TcpListener>, ServeError> {
@@ -397,5 +422,7 @@ pub fn entropy() -> std::io::Result<[u64; 4]> {
 pub const ADMIN_PORT: u16 = 9644;
 /// Files of logs that are held open at most, whatever the system allows.
 const OPEN_FILES_MAX: usize = 16 * 1024;
+/// How often the operator is told how far a long start has come.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// How long the end of connections and of disk operations is waited for.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);

@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use broker::metrics::Sample;
 use broker::{ConnId, Effect, Event, Lane, Node, Now};
+use ottla_log::Damage;
 use ottla_log::disk::os::OsDisk;
 use ottla_log::disk::{Completion, Submission};
 use tokio::sync::Notify;
@@ -21,6 +22,7 @@ use crate::disk::{DiskRunner, Done};
 use crate::full::{Errand, Errands};
 use crate::line::Line;
 use crate::log_line;
+use crate::scrub::Scrubs;
 use crate::send::Sender;
 
 /// The node and everything that moves it.
@@ -31,6 +33,7 @@ pub struct Shell {
     disk: Arc<OsDisk>,
     cleaners: Cleaners,
     errands: Errands,
+    scrubs: Scrubs,
     /// To be told of by threads that may outlive it.
     weak: Weak<Self>,
     /// What connections send their answers with.
@@ -55,11 +58,12 @@ impl Shell {
             weak: weak.clone(),
             cleaners: Cleaners::default(),
             errands: Errands::default(),
+            scrubs: Scrubs::default(),
             next_deadline_ms: AtomicI64::new(node.next_deadline_ms()),
             node: Mutex::new(Some(node)),
             inbox: Mutex::default(),
             runner: OnceLock::new(),
-            sender: Sender::new(disk.clone()),
+            sender: Sender::new(disk.clone(), weak.clone()),
             disk: disk.clone(),
             connections: RwLock::default(),
             started: Instant::now(),
@@ -75,7 +79,10 @@ impl Shell {
                     shell.completed(done);
                     shell.pump();
                 }
-                Done::Read(lane, load, read) => shell.submit(Event::Loaded(lane, load, read)),
+                Done::Read(lane, load, read, damage) => {
+                    shell.damaged(damage);
+                    shell.submit(Event::Loaded(lane, load, read));
+                }
                 Done::Failed => shell.halt("a disk thread failed; see the panic above"),
             }
         });
@@ -123,6 +130,13 @@ impl Shell {
         self.pump();
     }
 
+    /// Tells the node of damage that somebody came across.
+    pub fn damaged(&self, damage: Vec<Damage>) {
+        if !damage.is_empty() {
+            self.submit(Event::Damaged(damage));
+        }
+    }
+
     /// True once the node must not be used any more.
     pub fn is_halted(&self) -> bool {
         self.is_halted.load(Ordering::Acquire)
@@ -144,6 +158,7 @@ impl Shell {
     /// Ends all work on logs that the node ordered to be done elsewhere, and waits for that.
     pub fn stop_elsewhere(&self) {
         self.cleaners.stop();
+        self.scrubs.stop();
         self.errands.stop();
     }
 
@@ -288,7 +303,16 @@ impl Shell {
                 }
                 Effect::Measure(dir) => self.send_on(Errand::Measure(dir)),
                 Effect::Reopen(lane, order) => self.send_on(Errand::Reopen(lane, order)),
+                Effect::Scrub(lane, order) => {
+                    let shell = self.weak.clone();
+                    self.scrubs.begin(lane, *order, &self.disk, move |lane, news| {
+                        if let Some(shell) = shell.upgrade() {
+                            shell.submit(Event::Scrubbed(lane, news));
+                        }
+                    });
+                }
                 Effect::Warn(text) => log_line::line("WARN", &text),
+                Effect::Error(text) => log_line::line("ERROR", &text),
                 Effect::LogLevel(_, level) => log_line::set_level(&level),
                 Effect::Halt(reason) => self.halt(&reason),
                 // Taken out before.

@@ -95,6 +95,8 @@ pub struct Producer {
     /// To be sent again, in this order, before anything new.
     again: VecDeque<Sent>,
     next_correlation: i32,
+    /// What the node remembers of producers may have rotted.
+    pub may_be_forgotten: bool,
 }
 
 impl Producer {
@@ -110,6 +112,7 @@ impl Producer {
             sent: VecDeque::new(),
             again: VecDeque::new(),
             next_correlation: 0,
+            may_be_forgotten: false,
         }
     }
 
@@ -287,6 +290,8 @@ impl Producer {
             // Of a producer that nothing is known of any sequence may be the first: if what was sent
             // after this came to be that, as with Apache Kafka, this is given up.
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if sent.failed => Ok(()),
+            // Not acknowledged, and the application is told.
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.may_be_forgotten => Ok(()),
             code => Err(format!(
                 "produce of {sent:?} answered with {}: {}",
                 code.name().unwrap_or("an unknown error"),
@@ -307,6 +312,10 @@ pub struct Consumer {
     with_session: bool,
     under_way: Option<(i32, i64)>,
     next_correlation: i32,
+    /// What it asked for last is damaged.
+    pub refused: bool,
+    /// The records it was given last, as they came.
+    pub given: Bytes,
 }
 
 impl Consumer {
@@ -321,7 +330,14 @@ impl Consumer {
             with_session: version >= 7 && random.chance(60),
             under_way: None,
             next_correlation: 0,
+            refused: false,
+            given: Bytes::new(),
         }
+    }
+
+    /// The partition it reads.
+    pub fn partition(&self) -> i32 {
+        self.partition
     }
 
     /// True if it waits for an answer.
@@ -387,6 +403,10 @@ impl Consumer {
             match ErrorCode(answer.error_code) {
                 ErrorCode::NONE => {}
                 ErrorCode::KAFKA_STORAGE_ERROR => return Ok(letters),
+                ErrorCode::CORRUPT_MESSAGE => {
+                    self.refused = true;
+                    return Ok(letters);
+                }
                 code => {
                     return Err(format!(
                         "fetch from {asked} answered with {}",
@@ -396,6 +416,7 @@ impl Consumer {
             }
             checker.high_watermark(self.partition, answer.high_watermark)?;
             let records = answer.records.clone().unwrap_or_default();
+            self.given = records.clone();
             self.read(&records, answer.high_watermark, &mut letters, checker)?;
         }
         Ok(letters)

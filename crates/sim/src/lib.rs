@@ -10,6 +10,7 @@
 //! - [`member`]: members of a group, in every fourth seed.
 //! - [`keeper`]: what groups hold back, in every eighth seed.
 //! - [`bookkeeper`]: a compacted topic and who writes it, in every fourth seed.
+//! - [`rot`]: bits of what is durable that turn over, in every fourth seed.
 //! - [`checker`]: what must be true, whatever happened. Written before the faults.
 //!
 //! Not covered, because it is not in the cores: threads, locks, sockets, the kernel.
@@ -22,6 +23,7 @@ pub mod keeper;
 pub mod lanes;
 pub mod member;
 pub mod random;
+pub mod rot;
 pub mod world;
 
 pub use world::{Failure, Summary, run};

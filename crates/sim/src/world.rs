@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use broker::startup::{self, Options};
 use broker::{
     Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reopening, Reply,
+    Scrubbed,
 };
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::disk::{Disk, Op};
-use ottla_log::{CleanJob, CleanStep, ReadPlan};
+use ottla_log::{CleanJob, CleanStep, Damage, ReadPlan, ScrubJob, ScrubStep};
 use wire::Bytes;
 
 use crate::bookkeeper::{Bookkeeper, LEDGER};
@@ -22,6 +23,7 @@ use crate::keeper::{DIARY, Keeper};
 use crate::lanes::{Lanes, Started};
 use crate::member::Member;
 use crate::random::Random;
+use crate::rot::Rot;
 
 /// A run that kept all promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,12 @@ pub struct Summary {
     pub compacted: u64,
     /// Logs that a full disk stalled, and that were opened anew.
     pub reopened: u64,
+    /// Bits that turned over.
+    pub rotted: u64,
+    /// Starts and reads that were refused for that.
+    pub refused: (u64, u64),
+    /// Rounds of the scrub.
+    pub scrubs: u64,
 }
 
 /// A run that broke one.
@@ -98,6 +106,9 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         kept: world.checker.kept,
         compacted: world.compacted,
         reopened: world.reopened,
+        rotted: world.rot.count,
+        refused: (world.rot.refused_starts, world.rot.refused_reads),
+        scrubs: world.scrubs,
     })
 }
 
@@ -107,6 +118,8 @@ enum Happening {
     DiskEnds(Started),
     Load(Lane, u64, ReadPlan),
     Clean(Lane, Box<CleanJob>),
+    Scrub(Lane, Box<ScrubJob>),
+    Damaged(Vec<Damage>),
     Answer(usize, Bytes),
     Wake(usize),
     Tick,
@@ -184,6 +197,10 @@ struct World<'a> {
     filled: bool,
     /// Logs opened anew after that.
     reopened: u64,
+    /// Bits turn over, and logs are scrubbed all the time.
+    with_rot: bool,
+    rot: Rot,
+    scrubs: u64,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -218,9 +235,12 @@ impl<'a> World<'a> {
             retired: 0,
             with_ledger: seed % 4 == 1,
             compacted: 0,
-            with_full: seed % 8 == 6,
+            with_full: seed % 8 == 4,
             filled: false,
             reopened: 0,
+            with_rot: seed % 4 == 2,
+            rot: Rot::default(),
+            scrubs: 0,
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -283,9 +303,63 @@ impl<'a> World<'a> {
                 return Err("C7: a request is never answered".into());
             }
         }
+        if self.with_rot {
+            self.rot_away()?;
+        }
         // What was promised must survive one more cut, of all that was not synced.
         self.power_cut()?;
         self.last_look()
+    }
+
+    /// Bits turn over in segments that were read and checked before: the scrub is to find them, and
+    /// from then on no read gets there. All else is read as before.
+    fn rot_away(&mut self) -> Result<(), String> {
+        let patience = self.now_us + 60_000_000;
+        // What is in the page cache when the disk rots is given as it was; this disk has none.
+        while !self.have_read_all() {
+            if self.now_us > patience || !self.step()? {
+                return Err("C7: what was produced can't be read".into());
+            }
+        }
+        self.rot.strike_rolled(&self.disk, &mut self.random);
+        let (mut life, mut rounds) = (self.life, self.rounds());
+        // One round may be past them; the next one is not.
+        while self.rounds() < rounds + 2 {
+            if self.now_us > patience || !self.step()? {
+                return Err("C14: the scrub does not come to its end".into());
+            }
+            if self.life != life {
+                (life, rounds) = (self.life, 0);
+            }
+        }
+        self.rot.all_told()?;
+        for partition in 0..PARTITIONS {
+            let consumer = Consumer::new(partition, &mut self.random);
+            self.join(Actor::Consumer(Box::new(consumer)));
+        }
+        while !self.have_read_all() {
+            if self.now_us > patience || !self.step()? {
+                return Err("C7: what did not rot can't be read".into());
+            }
+        }
+        self.rot.mend(&self.disk);
+        Ok(())
+    }
+
+    fn rounds(&self) -> u64 {
+        self.node.as_ref().map_or(0, Node::scrub_rounds)
+    }
+
+    /// True if all consumers are at the ends of their logs.
+    fn have_read_all(&self) -> bool {
+        let Some(node) = &self.node else { return false };
+        self.connections.iter().all(|connection| match &connection.actor {
+            Actor::Consumer(consumer) => {
+                let partition = node.partition(TOPIC, consumer.partition());
+                partition.is_some_and(|one| consumer.next_offset >= one.high_watermark)
+            }
+            _ => true,
+        })
     }
 
     fn join_producer(&mut self) {
@@ -449,6 +523,8 @@ impl<'a> World<'a> {
                 self.give(Event::Loaded(lane, load, read))?;
             }
             Happening::Clean(lane, job) => self.clean(lane, job)?,
+            Happening::Scrub(lane, job) => self.scrub(lane, job)?,
+            Happening::Damaged(all) => self.give(Event::Damaged(all))?,
             Happening::Answer(index, frame) => {
                 let shown = self.answer(index, frame)?;
                 if let Some((wanted, log)) = collect
@@ -510,9 +586,19 @@ impl<'a> World<'a> {
             let few = [("log.cleaner.dedupe.buffer.size", keys.to_string())];
             options.file.extend(often.into_iter().chain(few).map(|(k, v)| (k.to_owned(), v)));
         }
+        if self.with_rot {
+            options.file.insert("log.scrub.interval.ms".to_owned(), "40".to_owned());
+        }
         options.file.extend(small.map(|(key, value)| (key.to_owned(), value.to_owned())));
-        let (mut node, report) = startup::open(&self.disk, &options, self.now())
-            .map_err(|error| format!("C8: the node does not start: {error}"))?;
+        let now = self.now();
+        let mut opened = startup::open(&self.disk, &options, now);
+        if let Err(error) = &opened
+            && self.rot.refused(&error.0, &self.disk)
+        {
+            opened = startup::open(&self.disk, &options, now);
+        }
+        let (mut node, report) =
+            opened.map_err(|error| format!("C8: the node does not start: {error}"))?;
         self.marked += report.marked as u64;
         if self.marks {
             node.limit_recovery(1_500, 150);
@@ -549,10 +635,20 @@ impl<'a> World<'a> {
         self.disk.crash(&mut |bound| random.below(bound.max(1)));
         // The operator makes room before the node is started again.
         self.disk.set_room(None);
-        if self.random.chance(40) {
+        if self.with_rot {
+            // Without that file recovery could not tell rot from a torn write.
+            self.strike(60);
+        } else if self.random.chance(40) {
             self.lose_recovery_points()?;
         }
         self.restart()
+    }
+
+    /// Perhaps bits turn over while the node is away.
+    fn strike(&mut self, percent: u64) {
+        if self.with_rot && !self.winding_up && self.random.chance(percent) {
+            self.rot.strike_durable(&self.disk, &mut self.random);
+        }
     }
 
     /// Recovery has to do without the file that shortens it: a start then walks whole logs.
@@ -591,6 +687,7 @@ impl<'a> World<'a> {
             }
         }
         self.stops += 1;
+        self.strike(60);
         self.restart()
     }
 
@@ -710,6 +807,26 @@ impl<'a> World<'a> {
         news.map_or(Ok(()), |news| self.give_cleaned(lane, news))
     }
 
+    /// The next piece of a scrub, which is a thread of its own in `server`.
+    fn scrub(&mut self, lane: Lane, mut job: Box<ScrubJob>) -> Result<(), String> {
+        let step = job.step(&self.disk);
+        self.note(|| format!("scrub, lane {}", lane.0), 8 << 32 | lane.0);
+        let news = match step {
+            Ok(ScrubStep::Checked(bytes)) => Scrubbed::Checked(bytes),
+            Ok(ScrubStep::Found(_, file, damage)) => Scrubbed::Found(file, damage),
+            Ok(ScrubStep::Done(stats)) => Scrubbed::Ended(Some(Ok(stats))),
+            Err(error) => Scrubbed::Ended(Some(Err(error))),
+        };
+        if !matches!(news, Scrubbed::Ended(_)) {
+            let at = self.now_us + self.random.below(2_000);
+            self.at(at, Happening::Scrub(lane, job));
+        }
+        let before = self.rounds();
+        self.give(Event::Scrubbed(lane, news))?;
+        self.scrubs += self.rounds().saturating_sub(before);
+        Ok(())
+    }
+
     fn give_cleaned(&mut self, lane: Lane, news: Cleaned) -> Result<(), String> {
         self.give(Event::Cleaned(lane, news))
     }
@@ -761,6 +878,17 @@ impl<'a> World<'a> {
                     let at = self.now_us + self.random.below(20_000);
                     self.at(at, Happening::Reopen(lane, order));
                 }
+                Effect::Scrub(lane, order) => {
+                    let job = Box::new(order.plan.start());
+                    let at = self.now_us + self.random.below(2_000);
+                    self.at(at, Happening::Scrub(lane, job));
+                }
+                Effect::Error(text) => {
+                    if let Some(print) = &mut self.print {
+                        print(format!("  ERROR {text}"));
+                    }
+                    self.rot.told(&text)?;
+                }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, _, reason) => return Err(format!("C6: closed: {reason}")),
                 // A log or the node gave up because the disk failed: the operator restarts it.
@@ -804,6 +932,10 @@ impl<'a> World<'a> {
             connection.next_answer += 1;
             let mut reply = reply;
             reply.find(&self.disk).map_err(|_| "a disk that waits doesn't")?;
+            let damage = reply.take_damage();
+            if !damage.is_empty() {
+                self.at(self.now_us, Happening::Damaged(damage));
+            }
             let outline = reply.outline().map_err(|error| error.to_string())?;
             let Some(outline) = outline else { continue };
             let frame = outline.read(&self.disk).map_err(|error| error.to_string())?;
@@ -835,19 +967,39 @@ impl<'a> World<'a> {
                 }
                 *created = true;
             }
-            Actor::Producer(producer) => producer.answered(frame, &mut self.checker)?,
+            Actor::Producer(producer) => {
+                producer.may_be_forgotten = self.rot.count > 0;
+                producer.answered(frame, &mut self.checker)?;
+            }
             Actor::Gardener(gardener) => gardener.answered(frame)?,
             Actor::Member(member) => member.answered(frame, &mut self.checker)?,
             Actor::Keeper(keeper) => keeper.answered(frame, start)?,
             Actor::Bookkeeper(keeper) => keeper.answered(frame, &mut self.checker)?,
             Actor::Consumer(consumer) => {
-                shown = consumer.answered(frame, &mut self.checker)?;
+                let answered = consumer.answered(frame, &mut self.checker);
+                self.rot.given(&std::mem::take(&mut consumer.given))?;
+                shown = answered?;
+                if std::mem::take(&mut consumer.refused) {
+                    pass_damage(consumer, self.node.as_ref(), &mut self.rot)?;
+                }
                 let at = self.now_us + self.random.below(1_000);
                 self.at(at, Happening::Wake(index));
             }
         }
         Ok(shown)
     }
+}
+
+/// Lets a consumer go on behind damage that its read was refused for.
+fn pass_damage(consumer: &mut Consumer, node: Option<&Node>, rot: &mut Rot) -> Result<(), String> {
+    let partition = node.and_then(|node| node.partition(TOPIC, consumer.partition()));
+    let known = partition.map(|partition| partition.log.damage()).unwrap_or_default();
+    let asked = consumer.next_offset;
+    let here = known.iter().find(|damage| damage.offsets.contains(&asked));
+    let damage = here.ok_or_else(|| format!("C13: offset {asked} is refused for no damage"))?;
+    rot.refused_read(&damage.path, &damage.bytes)?;
+    consumer.next_offset = damage.offsets.end;
+    Ok(())
 }
 
 /// A group's topic is made with it, with fewer partitions than the node would give it.

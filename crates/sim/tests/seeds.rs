@@ -5,6 +5,7 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
     let (mut committed, mut marked, mut retired) = (0, 0, 0);
     let (mut kept, mut compacted, mut reopened) = (0, 0, 0);
+    let (mut rotted, mut refused, mut scrubs) = (0, (0, 0), 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
@@ -19,6 +20,9 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
         kept += first.kept;
         compacted += first.compacted;
         reopened += first.reopened;
+        rotted += first.rotted;
+        refused = (refused.0 + first.refused.0, refused.1 + first.refused.1);
+        scrubs += first.scrubs;
     }
     // A simulator that does nothing finds nothing.
     assert!(crashes > 400, "{crashes} power cuts");
@@ -31,4 +35,8 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     assert!(kept > 5_000, "{kept} writes to the ledger acknowledged");
     assert!(compacted > 1_000, "{compacted} segments compacted");
     assert!(reopened > 30, "{reopened} logs opened anew after a full disk");
+    assert!(rotted > 100, "{rotted} bits turned over");
+    assert!(refused.0 > 5, "{} starts refused for it", refused.0);
+    assert!(refused.1 > 50, "{} reads refused for it", refused.1);
+    assert!(scrubs > 500, "{scrubs} rounds of the scrub");
 }

@@ -98,7 +98,10 @@ fn describe(node: &Node, wanted: &DescribeConfigsResource) -> Found {
         }
         resource::BROKER if name.is_empty() => Ok(brokers(broker::describe_cluster(&node.layers))),
         resource::BROKER => match name.parse::<i32>() {
-            Ok(id) if id == node.config.node_id => Ok(brokers(broker::describe_all(&node.layers))),
+            Ok(id) if id == node.config.node_id => {
+                let keys = wanted.configuration_keys.as_deref().unwrap_or_default();
+                Ok(brokers(broker::describe_all(&node.layers, keys)))
+            }
             Ok(id) => refuse(format!(
                 "Unexpected broker id, expected {} or empty string, but received {id}",
                 node.config.node_id

@@ -80,6 +80,15 @@ pub struct Report {
     pub cuts: Vec<String>,
 }
 
+/// How far a start has come with the logs of partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Logs opened, and recovered if need be.
+    pub done: usize,
+    /// All there are.
+    pub all: usize,
+}
+
 /// Why a node can't start, for the operator: what, where, what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError(pub String);
@@ -109,6 +118,19 @@ impl From<String> for StartError {
 /// # Errors
 /// Anything that would put acknowledged records at risk, or a disk that fails.
 pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Report), StartError> {
+    open_telling(disk, options, now, &mut |_| {})
+}
+
+/// As [`open`], telling of each log that was opened.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_telling(
+    disk: &dyn Disk,
+    options: &Options,
+    now: Now,
+    tell: &mut dyn FnMut(Opened),
+) -> Result<(Node, Report), StartError> {
     let mut rng = Rng::new(options.seed);
     let mut report = Report::default();
     let identity = match identify_options(disk, options)? {
@@ -183,7 +205,7 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     }
     node.register(now, &mut effects);
     drive_node(disk, &mut node, now, effects)?;
-    partitions::open(disk, &mut node, &clean, now, &mut report)?;
+    partitions::open(disk, &mut node, &clean, now, (&mut report, tell))?;
     // Nothing is refused any more. Checkpoints come before the first record, so that none speaks
     // of another log of the same name; the markers stay until then, so that a refused start can
     // be made again and finds what this one did.
@@ -192,6 +214,7 @@ pub fn open(disk: &dyn Disk, options: &Options, now: Now) -> Result<(Node, Repor
     drive_node(disk, &mut node, now, effects)?;
     take_clean_markers(disk, &clean)?;
     node.begin_cleaning(now);
+    node.begin_scrubbing(now);
     node.starting = false;
     Ok((node, report))
 }
@@ -425,10 +448,12 @@ fn drive_node(
             | Effect::Clean(..)
             | Effect::Measure(_)
             | Effect::Reopen(..)
+            | Effect::Scrub(..)
             | Effect::Reply(_)
             | Effect::Close(..)
             | Effect::Info(_)
             | Effect::Warn(_)
+            | Effect::Error(_)
             | Effect::LogLevel(..) => {}
         }
     }

@@ -12,7 +12,7 @@ use wire::Uuid;
 use wire::files::{RecoveryMark, parse_marks, parse_partition_metadata};
 
 use super::directories::METADATA_DIR;
-use super::{Report, StartError, drive, drive_node, note_recovery, read_offsets};
+use super::{Opened, Report, StartError, drive, drive_node, note_recovery, read_offsets};
 use crate::cleaner::{CLEANER_POINTS, Cleaning};
 use crate::event::Now;
 use crate::node::{LogDir, Node};
@@ -40,7 +40,7 @@ pub fn open(
     node: &mut Node,
     clean: &BTreeSet<PathBuf>,
     now: Now,
-    report: &mut Report,
+    (report, tell): (&mut Report, &mut dyn FnMut(Opened)),
 ) -> Result<(), StartError> {
     let mut found = Vec::new();
     for dir in node.config.log_dirs.clone() {
@@ -63,8 +63,13 @@ pub fn open(
     // What recovery makes durable is so for all logs at once: each by itself would cost thousands
     // of them seconds. Nobody is told of any record before that.
     let deferred = Deferred::new(disk);
+    let own = node.config.node_id;
+    let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+    let all = partitions.filter(|partition| partition.replicas.contains(&own)).count();
+    tell(Opened { done: 0, all });
     for topic in &topics {
-        open_topic(&deferred, node, topic, &found, now, report, &mut told)?;
+        let mut tell = |done| tell(Opened { done, all });
+        open_topic(&deferred, node, topic, &found, now, (report, &mut tell), &mut told)?;
     }
     for found in &found {
         deferred.execute(&Op::SyncDir { path: found.dir.path.clone() })?;
@@ -83,7 +88,7 @@ fn open_topic(
     topic: &TopicImage,
     found: &[Found],
     now: Now,
-    report: &mut Report,
+    (report, tell): (&mut Report, &mut dyn FnMut(usize)),
     told: &mut Vec<(Uuid, i32, Uuid)>,
 ) -> Result<(), StartError> {
     let config = Arc::new(node.topic_config(&topic.name));
@@ -132,6 +137,7 @@ fn open_topic(
             told.push((topic.id, index as i32, dir));
         }
         report.partitions += 1;
+        tell(report.partitions);
     }
     Ok(())
 }

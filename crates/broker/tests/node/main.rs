@@ -1,6 +1,7 @@
 //! The node by its bytes: requests in, answers out, on a disk in memory.
 
 mod compaction;
+mod damage;
 mod groups;
 mod progress;
 mod retention;

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use broker::startup::{self, Options};
-use broker::{Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now};
+use broker::{Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Scrubbed};
 use messages::create_topics_request::CreatableTopic;
 use messages::header::{request_header_version, response_header_version};
 use messages::*;
-use ottla_log::CleanStep;
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::disk::{Completion, Disk};
+use ottla_log::{CleanStep, ScrubStep};
 use wire::{Bytes, Reader, Writer};
 
 /// A node, its disk, its clock.
@@ -36,9 +36,8 @@ fn open(disk: &MemDisk) -> Node {
 }
 
 impl Rig {
-    /// A node with the topic `t` of three partitions.
-    pub fn new() -> Self {
-        let disk = MemDisk::new();
+    /// A node on what is there.
+    pub fn on(disk: MemDisk) -> Self {
         let node = open(&disk);
         let now = Now { wall_ms: 1_800_000_000_000, steady_ms: 0 };
         let mut rig = Self {
@@ -52,6 +51,12 @@ impl Rig {
             late: Vec::new(),
         };
         rig.step(Event::Connected(ConnId(1), "/10.0.0.9".into()));
+        rig
+    }
+
+    /// A node with the topic `t` of three partitions.
+    pub fn new() -> Self {
+        let mut rig = Self::on(MemDisk::new());
         let topic = CreatableTopic {
             name: "t".into(),
             num_partitions: 3,
@@ -108,15 +113,33 @@ impl Rig {
                         };
                         events.push_back(Event::Cleaned(lane, Cleaned::Ended(news)));
                     }
+                    Effect::Scrub(lane, order) => {
+                        let mut job = order.plan.start();
+                        let mut tell = |news| events.push_back(Event::Scrubbed(lane, news));
+                        let end = loop {
+                            match job.step(&self.disk) {
+                                Ok(ScrubStep::Checked(bytes)) => tell(Scrubbed::Checked(bytes)),
+                                Ok(ScrubStep::Found(_, file, damage)) => {
+                                    tell(Scrubbed::Found(file, damage));
+                                }
+                                Ok(ScrubStep::Done(stats)) => break Ok(stats),
+                                Err(error) => break Err(error),
+                            }
+                        };
+                        tell(Scrubbed::Ended(Some(end)));
+                    }
                     Effect::Reply(reply) => {
                         let mut reply = reply;
                         reply.find(&self.disk).expect("a disk that waits");
+                        events.push_back(Event::Damaged(reply.take_damage()));
                         let outline = reply.outline().expect("a field the version lacks");
                         let frame =
                             outline.map(|outline| outline.read(&self.disk).expect("a file"));
                         frames.extend(frame.map(|frame| frame.to_bytes()));
                     }
+                    Effect::Info(text) if text.starts_with("scrub: ") => {}
                     Effect::Info(text) => self.said.push(text),
+                    Effect::Error(text) => self.said.push(format!("ERROR {text}")),
                     Effect::Warn(text) if text.contains("retention.consumer.groups") => {
                         self.said.push(format!("WARN {text}"));
                     }

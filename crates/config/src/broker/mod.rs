@@ -77,6 +77,10 @@ const DYNAMIC_ONLY: [&str; 3] = [
 /// Keys that Apache Kafka can change while it runs and this version reads at its start only.
 const AT_START: [&str; 2] = ["listeners", "max.connections"];
 
+/// Keys of our own: Apache Kafka has nothing like them. They are shown where they are set, or asked
+/// for by name.
+pub const OWN: [&str; 2] = ["log.scrub.interval.ms", "log.scrub.io.max.bytes.per.second"];
+
 /// Counts of threads: no change may more than double or halve them.
 const THREADS: [&str; 5] = [
     "background.threads",
@@ -238,10 +242,17 @@ pub struct Described {
     pub doc: &'static str,
 }
 
-/// Everything a broker is configured with, by key.
-pub fn describe_all(layers: &Layers) -> Vec<Described> {
+/// Everything a broker is configured with, by key; of our own keys those that are set, or `asked`
+/// for.
+pub fn describe_all(layers: &Layers, asked: &[String]) -> Vec<Described> {
+    let places = [&layers.broker, &layers.cluster, &layers.file];
+    let is_set = |key: &str| places.iter().any(|layer| layer.contains_key(key));
+    let is_shown = |row: &&'static Row| {
+        let own = OWN.contains(&row.name);
+        !row.internal && (!own || is_set(row.name) || asked.iter().any(|key| key == row.name))
+    };
     let mut all: Vec<Described> =
-        ROWS.iter().filter(|row| !row.internal).map(|row| describe_row(row, layers)).collect();
+        ROWS.iter().filter(is_shown).map(|row| describe_row(row, layers)).collect();
     let mut others: Vec<&String> = [&layers.broker, &layers.cluster, &layers.file]
         .into_iter()
         .flat_map(|layer| layer.keys())
@@ -256,7 +267,7 @@ pub fn describe_all(layers: &Layers) -> Vec<Described> {
 /// What all brokers are configured with while they run, by key.
 pub fn describe_cluster(layers: &Layers) -> Vec<Described> {
     let only = Layers { cluster: layers.cluster.clone(), ..Layers::default() };
-    let mut all = describe_all(&only);
+    let mut all = describe_all(&only, &[]);
     all.retain(|described| described.source == Source::DynamicDefaultBroker);
     for described in &mut all {
         described.synonyms.retain(|(.., source)| *source == Source::DynamicDefaultBroker);
@@ -374,8 +385,10 @@ mod tests {
     #[test]
     fn rows_are_sorted_complete_and_every_default_is_valid() {
         assert!(ROWS.is_sorted_by(|left, right| left.name < right.name));
-        assert_eq!(ROWS.len(), 379);
-        assert_eq!(ROWS.iter().filter(|row| !row.internal).count(), 350);
+        assert!(OWN.iter().all(|key| find(key).is_some()));
+        let theirs = ROWS.iter().filter(|row| !OWN.contains(&row.name));
+        assert_eq!(theirs.clone().count(), 379);
+        assert_eq!(theirs.filter(|row| !row.internal).count(), 350);
         for row in ROWS {
             let default = row.default.unwrap_or_default();
             // Some defaults are none of the values one may write: nothing, mostly.
@@ -449,7 +462,7 @@ mod tests {
     fn unknown_keys_are_taken_for_secrets_and_told_the_nearest() {
         let broker = map(&[("nosuch.key", "v"), ("log.retention.ms", "5")]);
         let layers = Layers { broker, ..Layers::default() };
-        let all = describe_all(&layers);
+        let all = describe_all(&layers, &[]);
         assert_eq!(all.len(), 351);
         let other = all.iter().find(|described| described.name == "nosuch.key").unwrap();
         assert!(other.sensitive && other.read_only && other.value.is_none());

@@ -1,4 +1,5 @@
-//! The table: every key of Apache Kafka 4.4.0, by name, 350 public ones and 29 internal ones.
+//! The table: every key of Apache Kafka 4.4.0, by name, 350 public ones and 29 internal ones, and
+//! those of our own ([`super::OWN`]).
 //!
 //! `log.flush.interval.messages` is the one default that differs: ours is 1, so that what is
 //! acknowledged is on disk; Apache Kafka leaves flushing to the operating system.
@@ -502,6 +503,10 @@ pub const ROWS: &[Row] = table! {
         "Most milliseconds taken off the roll time at random.";
     "log.roll.ms": Long(MIN, MAX), None, Cluster, Honoured,
         "Start a new segment after this many milliseconds.";
+    "log.scrub.interval.ms": Long(-1, MAX), Some("604800000"), Cluster, Honoured,
+        "Time from one check of all logs for damage to the next; -1 is never. Ottla's own key.";
+    "log.scrub.io.max.bytes.per.second": Long(0, MAX), Some("33554432"), Cluster, Honoured,
+        "Most bytes a second read to check logs for damage; 0 is no limit. Ottla's own key.";
     "log.segment.bytes": Int(1_048_576, MAX_INT), Some("1073741824"), Cluster, Honoured,
         "Largest size of one segment file.";
     "log.segment.delete.delay.ms": Long(0, MAX), Some("60000"), Cluster, Honoured,

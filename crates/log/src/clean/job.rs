@@ -268,6 +268,7 @@ fn walk(
 ) -> Result<(), CleanError> {
     let segment = &source.segment;
     let mut walker = Walker::new(disk, &plan.dir, segment, 0, segment.size);
+    let mut end = segment.base;
     loop {
         let found = walker.next_header().and_then(|found| match found {
             Some((header, at)) => Ok(Some((header, walker.batch(&header, at, true)?, at))),
@@ -278,6 +279,12 @@ fn walk(
             Ok(None) => return Ok(()),
             Err(error) => return Err(walker.refuse(error).into()),
         };
+        // No checksum is of offsets, and what is written anew would make a wrong one true.
+        if header.base_offset < end {
+            let why = format!("offset {} after {}", header.base_offset, end - 1);
+            return Err(walker.refuse(WalkError::Bad { at, why }).into());
+        }
+        end = header.next_offset();
         match visit(&header, batch) {
             Ok(true) => {}
             Ok(false) => return Ok(()),

@@ -235,6 +235,11 @@ impl StorageError {
         full && !self.op.starts_with("sync")
     }
 
+    /// True if what is there is not what should be.
+    pub fn is_damage(&self) -> bool {
+        self.kind == io::ErrorKind::InvalidData
+    }
+
     /// True if the file, or the open file of that id, is not there (any more).
     pub fn is_not_found(&self) -> bool {
         self.kind == io::ErrorKind::NotFound
@@ -272,6 +277,21 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Unknown id (`is_not_found`), or the read failed.
     fn read_at(&self, file: FileId, at: u64, len: usize) -> Result<Bytes>;
+
+    /// As [`Self::read_at`], of what is not needed again soon: it does not take the place of what
+    /// is kept in memory.
+    ///
+    /// # Errors
+    /// As [`Self::read_at`].
+    fn read_once(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
+        self.read_at(file, at, len)
+    }
+
+    /// False if reads fail with [`io::ErrorKind::WouldBlock`] rather than wait: whoever reads has
+    /// no time for long work either.
+    fn is_patient(&self) -> bool {
+        true
+    }
 
     /// Bytes in the file.
     ///

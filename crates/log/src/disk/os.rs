@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -855,6 +856,25 @@ impl Disk for OsDisk {
         })
     }
 
+    fn read_once(&self, file: FileId, at: u64, len: usize) -> Result<Bytes> {
+        let pinned = self.pin(file)?;
+        // What is read ahead must not pass for what was there before: a byte is asked for that is
+        // further on than the system reads.
+        let last = self.len(file)?.saturating_sub(1);
+        let probe = ((at + len as u64) | (PASSING_BYTES - 1)).min(last);
+        let kept = pinned.read_cached(&mut [0], probe).is_ok_and(|found| found.is_some());
+        let bytes = self.read_at(file, at, len)?;
+        if let (false, Some(len)) = (kept, NonZeroU64::new(bytes.len() as u64)) {
+            // It is advice: where the system does not take it, nothing is lost.
+            let advised = |file: &File| {
+                let _ = rustix::fs::fadvise(file, at, Some(len), rustix::fs::Advice::DontNeed);
+                Ok(())
+            };
+            self.with_file("advise", file, advised)?;
+        }
+        Ok(bytes)
+    }
+
     fn len(&self, file: FileId) -> Result<u64> {
         self.with_file("stat", file, |file| Ok(file.metadata()?.len()))
     }
@@ -885,6 +905,10 @@ impl Disk for OsDisk {
 }
 
 impl Disk for Cached<'_> {
+    fn is_patient(&self) -> bool {
+        false
+    }
+
     fn execute(&self, op: &Op) -> Result<()> {
         self.disk.execute(op)
     }
@@ -1037,6 +1061,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const GATE_PATIENCE: Duration = Duration::from_millis(5);
 /// How far apart bytes are that the page cache is asked for.
 const PROBE_BYTES: usize = 128 * 1024;
+/// Of what is read once, so much is looked upon as kept in memory or not.
+const PASSING_BYTES: u64 = 8 << 20;
 /// Room made without asking how long the file is.
 const SMALL_BYTES: usize = 16 * 1024;
 

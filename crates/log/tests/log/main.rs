@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod clean;
+mod damage;
 mod faults;
 mod golden;
 mod model;

@@ -165,3 +165,70 @@ fn log_lines_are_json_where_that_was_asked_for_and_as_urgent() {
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("trace, debug, info"), "{}", refused.stderr);
 }
+
+/// Where the batches of a segment file begin, and their base offsets.
+fn batches(content: &[u8]) -> Vec<(usize, i64)> {
+    let (mut at, mut found) = (0, Vec::new());
+    while let Some(head) = content.get(at..at + 12) {
+        let number =
+            |bytes: &[u8]| bytes.iter().fold(0i64, |all, byte| all << 8 | i64::from(*byte));
+        found.push((at, number(&head[..8])));
+        at += 12 + number(&head[8..]) as usize;
+    }
+    found
+}
+
+/// A bit turns over in a rolled segment while the node is away: what is before it is read, it is
+/// not, and neither is it passed over in silence; what is behind it is read, and so is what comes.
+#[test]
+fn damage_is_refused_and_told_of_and_all_other_records_are_read() {
+    if !have("damage", &["kcat"]) || Node::is_peer() {
+        return;
+    }
+    let directory = directory();
+    let mut node = Node::start(directory.path());
+    let mut create = Command::new(binary());
+    create.args(["kafka-topics", "--create", "--topic", "letters", "--partitions", "1"]);
+    create.args(["--config", "segment.bytes=1048576", "--bootstrap-server", &node.address()]);
+    run(&mut create, SHORT).success();
+    for part in 0..6 {
+        let line = |n: i32| format!("k:{:0>400}", part * 1000 + n);
+        kcat_produce(&node, "letters", &(0..1000).map(line).collect::<Vec<_>>());
+    }
+    node.stop();
+    let first = directory.path().join("data/letters-0/00000000000000000000.log");
+    let mut content = fs::read(&first).expect("the first segment");
+    let all = batches(&content);
+    let [_, (at, damaged), (_, behind), ..] = all[..] else { panic!("{all:?}") };
+    content[at + 200] ^= 0x10;
+    fs::write(&first, &content).expect("the same with a bit turned over");
+    node.launch();
+    let consume = |node: &Node, from: i64, count: i64| {
+        let mut command = Command::new("kcat");
+        command.args(["-C", "-q", "-b", &node.address(), "-t", "letters", "-p", "0"]);
+        command.args(["-o", &from.to_string(), "-c", &count.to_string(), "-f", "%o\n"]);
+        run(&mut command, SHORT)
+    };
+    let offsets = |from: i64, to: i64| (from..to).map(|n| format!("{n}\n")).collect::<String>();
+    assert_eq!(consume(&node, 0, damaged).success(), offsets(0, damaged));
+    let refused = consume(&node, damaged, 1);
+    assert!(refused.code != Some(0) && refused.stdout.is_empty(), "{refused:?}");
+    assert!(refused.stderr.to_lowercase().contains("message"), "{}", refused.stderr);
+    assert_eq!(consume(&node, behind, 6000 - behind).success(), offsets(behind, 6000));
+    kcat_produce(&node, "letters", &["k:new".to_owned()]);
+    assert_eq!(consume(&node, 6000, 1).success(), "6000\n");
+    let log = fs::read_to_string(directory.path().join("node.log")).unwrap_or_else(|_| node.log());
+    let told: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    let range = format!("offsets {damaged} to {}: ", behind - 1);
+    for words in ["letters-0 is damaged: ", "00000000000000000000.log, bytes ", &range] {
+        assert!(told[0].contains(words), "{words} in {}", told[0]);
+    }
+    // The last greeting is this life's.
+    let address = log.rsplit("http://").next().and_then(|rest| rest.split('/').next());
+    let address: SocketAddr = address.expect("an admin port").parse().expect("its address");
+    let (_, metrics) = ask(address, "GET /metrics HTTP/1.1\r\nHost: ottla\r\n\r\n");
+    assert_eq!(number(&metrics, "ottla_log_damage_found_total"), 1);
+    assert_eq!(number(&metrics, "ottla_log_damaged_places"), 1);
+    assert_eq!(number(&metrics, "kafka_log_logmanager_remaininglogstorecover"), 0);
+}
