@@ -28,6 +28,10 @@ impl Disk for Hurried<'_> {
         self.0.len(file)
     }
 
+    fn space(&self, dir: &std::path::Path) -> Result<ottla_log::Space, ottla_log::StorageError> {
+        self.0.space(dir)
+    }
+
     fn list(&self, dir: &std::path::Path) -> Result<Vec<String>, ottla_log::StorageError> {
         self.0.list(dir)
     }
