@@ -47,7 +47,16 @@ pub struct Sender {
 #[derive(Debug)]
 pub struct Answer {
     frame: Frame,
-    pieces: Vec<(Pinned, Extract)>,
+    pieces: Vec<(Source, Extract)>,
+}
+
+/// Where a piece of an answer comes from.
+#[derive(Debug)]
+enum Source {
+    File(Pinned),
+    /// Of an answer from very many files: each would take a descriptor until it is sent, and most
+    /// hold a few records.
+    Memory(Bytes),
 }
 
 impl Answer {
@@ -120,11 +129,17 @@ impl Sender {
     }
 
     fn pin(&self, mut reply: Reply) -> Result<Option<Answer>, String> {
+        let many = reply.plans() > MANY_PLANS;
         let mut files = Vec::new();
         reply.keep(|extract| {
-            let pinned = self.disk.pin(extract.file);
-            let there = pinned.is_ok();
-            files.extend(pinned);
+            let source = if many && extract.len <= SMALL_PIECE_BYTES {
+                // Its first bytes were just looked at, so this is a copy and no wait.
+                extract.read(&*self.disk).ok().map(Source::Memory)
+            } else {
+                self.disk.pin(extract.file).ok().map(Source::File)
+            };
+            let there = source.is_some();
+            files.extend(source);
             there
         });
         let outline = reply.outline().map_err(|error| error.to_string())?;
@@ -155,7 +170,10 @@ impl Sender {
                 to.write(others).await?;
                 to.write_more(last).await?;
             }
-            self.send_piece(&to, file, extract).await?;
+            match file {
+                Source::File(file) => self.send_piece(&to, file, extract).await?,
+                Source::Memory(bytes) => to.write(std::slice::from_ref(bytes)).await?,
+            }
             parts = rest;
             before = gap.after;
         }
@@ -270,6 +288,10 @@ impl To<'_> {
 
 /// Of records, sent at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// From so many partitions on an answer's small pieces are read before it is sent.
+const MANY_PLANS: usize = 64;
+/// Such a piece, at most.
+const SMALL_PIECE_BYTES: usize = 8 << 10;
 /// Of a volume: enough to keep a device busy.
 const READERS: usize = 8;
 /// The largest answer that is sent by whoever brings it, and the most places looked at for it.

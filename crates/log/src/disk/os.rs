@@ -246,6 +246,7 @@ impl Pinned {
         }
         let opened = match self.handle.opened(false) {
             Some(opened) => opened,
+            // Not the table's, which may be full: it is let go of when this is.
             None => Arc::new(open(&self.handle.path())?),
         };
         Ok(self.file.get_or_init(|| opened))

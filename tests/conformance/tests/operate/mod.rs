@@ -191,9 +191,9 @@ fn damage_is_refused_and_told_of_and_all_other_records_are_read() {
     create.args(["kafka-topics", "--create", "--topic", "letters", "--partitions", "1"]);
     create.args(["--config", "segment.bytes=1048576", "--bootstrap-server", &node.address()]);
     run(&mut create, SHORT).success();
-    for part in 0..6 {
-        let line = |n: i32| format!("k:{:0>400}", part * 1000 + n);
-        kcat_produce(&node, "letters", &(0..1000).map(line).collect::<Vec<_>>());
+    for part in 0..12 {
+        let line = |n: i32| format!("k:{:0>400}", part * 500 + n);
+        kcat_produce(&node, "letters", &(0..500).map(line).collect::<Vec<_>>());
     }
     node.stop();
     let first = directory.path().join("data/letters-0/00000000000000000000.log");
