@@ -229,9 +229,8 @@ impl Node {
             return dir.clone();
         }
         let count = |dir: &&LogDir| {
-            let here =
-                |partition: &&Box<Partition>| partition.log.path().parent() == Some(&*dir.path);
-            self.partitions.values().filter(here).count()
+            let here = |partition: &Partition| partition.log.path().parent() == Some(&*dir.path);
+            self.partitions.values().filter(|partition| here(partition)).count()
         };
         let emptiest = if dirs.len() == 1 { dirs.first() } else { dirs.iter().min_by_key(count) };
         emptiest.unwrap_or(&self.config.metadata_dir).clone()

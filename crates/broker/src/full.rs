@@ -14,6 +14,7 @@
 //! - I4: a directory's name is not free while its log is being opened.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use ottla_log::disk::{Deferred, Disk, FileIds, Space};
@@ -136,7 +137,7 @@ impl Node {
         let next_ms = now.steady_ms + SOON_MS;
         let stalled = Stalled { name: name.clone(), next_ms, pause_ms: SOON_MS, opening: false };
         self.full.stalled.insert(lane, stalled);
-        if !self.full.dirs.contains_key(&dir) {
+        if let Entry::Vacant(vacant) = self.full.dirs.entry(dir.clone()) {
             out.push(Effect::Warn(format!(
                 "{} is full, seen with {name}: {error}. No records are taken there \
                  (KAFKA_STORAGE_ERROR) before there is room again; what is there is served. Make \
@@ -144,7 +145,7 @@ impl Node {
                 dir.display()
             )));
             let next_ms = now.steady_ms + LOOK_MS;
-            self.full.dirs.insert(dir, FullDir { since_ms: now.steady_ms, next_ms });
+            vacant.insert(FullDir { since_ms: now.steady_ms, next_ms });
         }
         self.fail(lane, ErrorCode::KAFKA_STORAGE_ERROR, out);
         groups::failed(self, lane, now, out);

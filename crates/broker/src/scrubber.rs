@@ -2,10 +2,10 @@
 //!
 //! In a round every log is read and checked, one after the other, slowed down to
 //! `log.scrub.io.max.bytes.per.second`. Rounds begin `log.scrub.interval.ms` apart, the first ten
-//! minutes after the start. Nothing of a round outlives the process: the next life begins one of its
-//! own, with a log that chance chooses, so that restarts that come too often for a whole round leave
-//! no log out for ever. The work itself is `ottla_log`'s, done where [`Effect::Scrub`] is carried
-//! out; news come back as [`Event::Scrubbed`].
+//! minutes after the start. Nothing of a round outlives the process: the next life begins one of
+//! its own, with a log that chance chooses, so that restarts that come too often for a whole round
+//! leave no log out for ever. The work itself is `ottla_log`'s, done where [`Effect::Scrub`] is
+//! carried out; news come back as [`Event::Scrubbed`].
 //!
 //! Owns what the operator is told of damage, by whomever it was found: a line and a count, once a
 //! place in each life of the node.

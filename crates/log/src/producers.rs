@@ -277,16 +277,16 @@ impl Producers {
 
     /// The last batch of each producer: its sequence must stay known.
     pub(crate) fn last_written(&self) -> BTreeMap<i64, LastWritten> {
-        let last = |(&id, producer): (&i64, &Box<Producer>)| {
+        let last = |(&id, producer): (&i64, &Producer)| {
             let offset = producer.batches.back().map(|written| written.last_offset);
             (id, LastWritten { offset, epoch: producer.epoch })
         };
-        self.by_id.iter().map(last).collect()
+        self.by_id.iter().map(|(id, producer)| last((id, producer))).collect()
     }
 
     /// The entries of a snapshot, by producer id.
     pub fn entries(&self) -> Vec<ProducerEntry> {
-        let entry = |(&producer_id, producer): (&i64, &Box<Producer>)| {
+        let entry = |(&producer_id, producer): (&i64, &Producer)| {
             let last = producer.batches.back();
             ProducerEntry {
                 producer_id,
@@ -299,7 +299,7 @@ impl Producers {
                 current_txn_first_offset: producer.txn_first_offset.unwrap_or(-1),
             }
         };
-        self.by_id.iter().map(entry).collect()
+        self.by_id.iter().map(|(id, producer)| entry((id, producer))).collect()
     }
 
     /// What a snapshot says.

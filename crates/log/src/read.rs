@@ -6,9 +6,9 @@
 //! Invariants:
 //! - I1: a read never goes beyond `upto` or what is written. Where the limit of bytes cuts a batch,
 //!   that batch comes in part, as from Apache Kafka; the first one is always whole.
-//! - I2: nothing is given that was not checked in this life, and nothing that is known to be damaged:
-//!   see [`crate::verify`]. An index is a hint: what does not begin where it says is looked for from
-//!   the segment's first byte on.
+//! - I2: nothing is given that was not checked in this life, and nothing that is known to be
+//!   damaged: see [`crate::verify`]. An index is a hint: what does not begin where it says is
+//!   looked for from the segment's first byte on.
 //! - I3: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
 //!   are not reused.
 

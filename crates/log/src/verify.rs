@@ -6,8 +6,8 @@
 //! compared: by the read that asks for it first, or by the scrub.
 //!
 //! Owns, for each segment, what was checked and what is damaged, and the rules that a batch is
-//! checked by. A checksum does not cover a batch's first 16 bytes: its offset is compared with those
-//! around it, its leader epoch with the log's, and a wrong length breaks the checksum.
+//! checked by. A checksum does not cover a batch's first 16 bytes: its offset is compared with
+//! those around it, its leader epoch with the log's, and a wrong length breaks the checksum.
 //!
 //! Invariants:
 //! - I1: what is told as checked was compared since this process opened the segment.

@@ -79,7 +79,8 @@ fn a_partition_written_once_takes_little_memory() {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
-        println!("{each} bytes a partition");
+        // With `--nocapture`, for who wants to know.
+        eprintln!("{each} bytes a partition");
         assert!(each <= BYTES_EACH, "{each} bytes a partition");
         running.stop().await.expect("an orderly stop");
     });

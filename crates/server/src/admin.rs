@@ -1,8 +1,9 @@
 //! The admin port: whether the node serves, and what it counts, for probes and scrapers.
 //!
-//! `GET /healthz` (also `/livez`, `/readyz`, `/v1/status/ready`) says 200 while the node serves, and
-//! 503 while logs are opened, with how many are, and when it does not serve any more; `GET /metrics`
-//! (also `/public_metrics`) is Prometheus' text. The port answers from the beginning of the start.
+//! `GET /healthz` (also `/livez`, `/readyz`, `/v1/status/ready`) says 200 while the node serves,
+//! and 503 while logs are opened, with how many are, and when it does not serve any more; `GET
+//! /metrics` (also `/public_metrics`) is Prometheus' text. The port answers from the beginning of
+//! the start.
 //!
 //! Invariants:
 //! - I1: a peer gets one answer a connection, within `PATIENCE`, and no more memory than

@@ -1,8 +1,8 @@
 //! The threads that scrub logs: one of low priority that reads, slowed down to
 //! `log.scrub.io.max.bytes.per.second`, and one that brings its news to the node.
 //!
-//! Decides nothing; whatever ends a scrub is told to the node, once. Invariant I1: the thread of low
-//! priority never steps the node, which all others would have to wait for.
+//! Decides nothing; whatever ends a scrub is told to the node, once. Invariant I1: the thread of
+//! low priority never steps the node, which all others would have to wait for.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -287,8 +287,8 @@ impl Producer {
                 self.send_again(sent);
                 Ok(())
             }
-            // Of a producer that nothing is known of any sequence may be the first: if what was sent
-            // after this came to be that, as with Apache Kafka, this is given up.
+            // Of a producer that nothing is known of any sequence may be the first: if what was
+            // sent after this came to be that, as with Apache Kafka, this is given up.
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if sent.failed => Ok(()),
             // Not acknowledged, and the application is told.
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.may_be_forgotten => Ok(()),

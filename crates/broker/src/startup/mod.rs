@@ -362,8 +362,8 @@ fn note_recovery(report: &mut Report, name: &str, recovery: &ottla_log::Recovery
 pub fn close(disk: &dyn Disk, mut node: Node) -> Result<(), StartError> {
     // All logs become durable at once; the checkpoints and markers below speak of them after that.
     let deferred = Deferred::new(disk);
-    let online = |one: &&mut Box<Partition>| !one.offline && one.log.offline().is_none();
-    for partition in node.partitions.values_mut().filter(online) {
+    let online = |one: &Partition| !one.offline && one.log.offline().is_none();
+    for partition in node.partitions.values_mut().filter(|one| online(one)) {
         let mut submissions = Vec::new();
         partition.log.close(&mut submissions);
         drive(&deferred, &mut partition.log, submissions)?;

@@ -8,7 +8,7 @@
 //! - I3: a file with bytes that were not synced is not closed: the system could forget that it
 //!   failed to write them.
 //! - I4: what is read from the device for a lagging reader goes in small pieces between the syncs
-//!   that producers wait for ([`Gate`]).
+//!   that producers wait for (`Gate`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,7 +19,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -169,7 +169,8 @@ struct Syncs {
     under_way: usize,
     /// So many ended.
     ends: u64,
-    last_end: Option<Instant>,
+    /// As many as had ended when somebody last read.
+    seen: u64,
     /// Reads that wait for one to end.
     waiting: usize,
 }
@@ -185,7 +186,6 @@ impl Gate {
         let mut syncs = self.syncs();
         syncs.under_way -= 1;
         syncs.ends += 1;
-        syncs.last_end = Some(Instant::now());
         let waited_for = syncs.waiting > 0;
         drop(syncs);
         if waited_for {
@@ -194,13 +194,18 @@ impl Gate {
         done
     }
 
-    /// Waits for its turn and for a sync to end; at once, and nothing, where none was lately.
+    /// Waits for its turn and for a sync to end; at once, and nothing, where none was since the
+    /// last piece was read.
     fn between_syncs(&self) -> Option<MutexGuard<'_, ()>> {
-        let is_quiet = |syncs: &Syncs| {
-            syncs.under_way == 0 && syncs.last_end.is_none_or(|end| end.elapsed() > QUIET)
-        };
-        if is_quiet(&self.syncs()) {
-            return None;
+        {
+            let mut syncs = self.syncs();
+            let ended = {
+                let ends = syncs.ends;
+                std::mem::replace(&mut syncs.seen, ends) != ends
+            };
+            if syncs.under_way == 0 && !ended {
+                return None;
+            }
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut syncs = self.syncs();
@@ -1056,8 +1061,6 @@ const SHARED_MIN: usize = 8;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
 /// Of a file, read at once where no sync is near.
 const WARM_BYTES: usize = 1 << 20;
-/// With no sync for so long, reads need not wait for any.
-const QUIET: Duration = Duration::from_millis(20);
 /// How long a read waits for a sync to end.
 const GATE_PATIENCE: Duration = Duration::from_millis(5);
 /// How far apart bytes are that the page cache is asked for.
@@ -1168,6 +1171,7 @@ mod tests {
             assert!(gate.between_syncs().is_some());
         });
         assert!(gate.between_syncs().is_some(), "one was just there");
+        assert!(gate.between_syncs().is_none(), "and no other since");
         std::thread::scope(|scope| {
             let (begun, wait) = std::sync::mpsc::channel();
             let syncs = &gate;

@@ -23,8 +23,7 @@ impl Mounted {
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
         let mounted = run(&mut mount, SHORT);
         if mounted.code != Some(0) {
-            assert!(std::env::var_os("CI").is_none(), "mount: {}", mounted.stderr);
-            println!("skipped: {test}: mounting takes root");
+            harness::skip(test, &format!("mounting takes root: {}", mounted.stderr.trim()));
             return None;
         }
         Some(Self(at.to_owned()))
