@@ -57,6 +57,8 @@ pub enum Bug {
     CleanerDropsNewest,
     /// Cleaned segments take their names before the older ones are durably gone.
     SwapWithoutSync,
+    /// A key filter lacks the keys of its segment's last batch.
+    FilterLacksLastBatch,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -83,7 +85,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -109,6 +111,7 @@ impl Bug {
         Self::RetentionIgnoresSlowest,
         Self::CleanerDropsNewest,
         Self::SwapWithoutSync,
+        Self::FilterLacksLastBatch,
     ];
 
     /// Those that the simulation of a raft quorum finds.

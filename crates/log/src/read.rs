@@ -9,6 +9,8 @@
 //! - I2: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
 //!   are not reused.
 
+mod keyed;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,8 +19,12 @@ use wire::batch::{BatchHeader, Batches, HEADER_BYTES};
 use wire::record::RecordIter;
 
 use crate::disk::{Disk, FileId, StorageError};
+use crate::key_filter::KeyFilter;
 use crate::log::Log;
 use crate::segment::{DiskIndex, Index, Segment};
+
+use keyed::Search;
+pub use keyed::Skipped;
 
 /// The offset asked for is not in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +65,8 @@ struct Extent {
     /// A byte at or before the batch wanted; the disk index may know better.
     hint: u64,
     index: Option<DiskIndex>,
+    /// Of a plan for one key: which keys it may hold, if that is known.
+    filter: Option<Arc<KeyFilter>>,
 }
 
 /// How to read records from an offset on.
@@ -68,8 +76,9 @@ pub struct ReadPlan {
     max_bytes: usize,
     upto: i64,
     /// The segment with the offset; the next that is not empty, should compaction have emptied the
-    /// end of the first.
+    /// end of the first. Of a plan for one key all that follow, up to some number.
     extents: Vec<Extent>,
+    key: Option<Search>,
 }
 
 /// What a plan found.
@@ -158,7 +167,7 @@ impl Log {
                 }
             }
         }
-        Ok(ReadPlan { offset, max_bytes, upto, extents })
+        Ok(ReadPlan { offset, max_bytes, upto, extents, key: None })
     }
 
     /// Plans the lookup of the first record below `upto` whose timestamp is `timestamp` or later.
@@ -203,6 +212,7 @@ impl Log {
             end: None,
             hint,
             index,
+            filter: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use wire::files::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
 
 use crate::LogConfig;
 use crate::disk::FileId;
+use crate::key_filter::Filter;
 use crate::planted::{self, Bug};
 
 /// A segment, rolled or active.
@@ -33,6 +34,8 @@ pub(crate) struct Segment {
     pub tail: (u64, u32),
     pub index: Index,
     pub aborted: Vec<AbortedTxn>,
+    /// Which keys it may hold; of rolled ones only.
+    pub filter: Filter,
 }
 
 /// Where a segment's indexes are.
@@ -65,6 +68,7 @@ impl Segment {
             tail: (0, 0),
             index: Index::Memory { offsets: Vec::new(), times: Vec::new() },
             aborted: Vec::new(),
+            filter: Filter::Missing,
         }
     }
 

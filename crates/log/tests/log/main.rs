@@ -3,6 +3,7 @@
 mod behaviour;
 mod clean;
 mod faults;
+mod filters;
 mod golden;
 mod model;
 mod rig;
