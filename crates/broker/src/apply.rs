@@ -191,7 +191,10 @@ impl Node {
         let Some(topic) = self.image.topics.get(&record.topic_id) else { return };
         let name = topic.name.clone();
         let dir_name = format!("{name}-{}", record.partition_id);
-        if self.removals.is_taken(&dir_name) || self.cleaner.holds(&dir_name) {
+        if self.removals.is_taken(&dir_name)
+            || self.cleaner.holds(&dir_name)
+            || self.key_filters.holds(&dir_name)
+        {
             self.removals.held.push(record.clone());
             return;
         }

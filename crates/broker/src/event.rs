@@ -1,12 +1,13 @@
 //! What goes into a node and what comes out of it.
 
 use messages::ApiKey;
-use ottla_log::ReadPlan;
 use ottla_log::disk::{Completion, Submission};
+use ottla_log::{BuiltFilter, CleanError, ReadPlan};
 use wire::Bytes;
 
 use crate::api::Handler;
 use crate::cleaner::{CleanOrder, Cleaned};
+use crate::key_filters::FilterOrder;
 use crate::reply::Reply;
 
 /// A connection, never used again for another one.
@@ -69,6 +70,8 @@ pub enum Event {
     Loaded(Lane, u64, Result<Bytes, String>),
     /// News of what [`Effect::Clean`] began.
     Cleaned(Lane, Cleaned),
+    /// The end of what [`Effect::BuildKeyFilter`] began.
+    KeyFilterBuilt(Lane, Box<Result<BuiltFilter, CleanError>>),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -89,6 +92,9 @@ pub enum Effect {
     /// Clean this log, on a thread of little importance, and tell of each step that [`Cleaned`] has
     /// a word for; the last is its end.
     Clean(Lane, Box<CleanOrder>),
+    /// Build the key filter of a segment, on a thread of little importance, and tell what came of
+    /// it.
+    BuildKeyFilter(Lane, Box<FilterOrder>),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator of what is in order.

@@ -4,7 +4,8 @@
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
 //! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
 //! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]),
-//! fetch sessions ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
+//! which segments get filters of their keys ([`key_filters`]), fetch sessions ([`session`]) and
+//! the frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
 //! - I1: the same events in the same order give the same effects: no clock, no randomness, no
@@ -22,6 +23,7 @@ pub mod cleaner;
 pub mod connection;
 pub mod event;
 pub mod groups;
+pub mod key_filters;
 pub mod metadata_log;
 pub mod metrics;
 pub mod node;
@@ -35,5 +37,6 @@ pub mod upkeep;
 
 pub use cleaner::{CleanOrder, Cleaned};
 pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
+pub use key_filters::FilterOrder;
 pub use node::{Listener, LogDir, Node, NodeConfig};
 pub use reply::{Outline, Reply};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use config::Layers;
 use messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
@@ -19,6 +20,7 @@ use crate::apply::Removals;
 use crate::cleaner::Cleaner;
 use crate::event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 use crate::groups::{self, Groups};
+use crate::key_filters::{KeyFilters, KeyReads};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::metrics::Counters;
 use crate::partition::{Partition, validate_config};
@@ -156,6 +158,9 @@ pub struct Node {
     /// What is kept beyond its retention for groups that have not read it.
     pub holds: Holds,
     pub(crate) cleaner: Cleaner,
+    pub(crate) key_filters: KeyFilters,
+    /// What readers of single keys were spared.
+    pub key_reads: Arc<KeyReads>,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -209,6 +214,8 @@ impl Node {
             upkeep: Upkeep::default(),
             holds: Holds::default(),
             cleaner: Cleaner::default(),
+            key_filters: KeyFilters::default(),
+            key_reads: Arc::default(),
             halted: false,
             starting: true,
             config,
@@ -240,9 +247,11 @@ impl Node {
             Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
             Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
             Event::Cleaned(lane, news) => self.cleaned(lane, news, now, out),
+            Event::KeyFilterBuilt(lane, built) => self.key_filter_built(lane, *built, now, out),
             Event::Ticked => {}
             Event::Stopping => {
                 self.cleaner.stop();
+                self.key_filters.stop();
                 self.answer_fetches(out);
                 groups::stop(self, now, out);
             }
@@ -251,6 +260,7 @@ impl Node {
         self.keep_up(now, out);
         if !self.starting {
             self.clean(now, out);
+            self.build_key_filters(now, out);
             groups::tick(self, now, out);
         }
         self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
@@ -260,7 +270,8 @@ impl Node {
     pub fn next_deadline_ms(&self) -> i64 {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
         let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
-        own.min(self.groups.next_deadline_ms()).min(self.cleaner.next_ms())
+        let background = self.cleaner.next_ms().min(self.key_filters.next_ms());
+        own.min(self.groups.next_deadline_ms()).min(background)
     }
 
     /// Answers with a message.

@@ -1,5 +1,6 @@
 //! The threads that compact logs: for each cleaning the node ordered one of low priority, slowed
-//! down to `log.cleaner.io.max.bytes.per.second`.
+//! down to `log.cleaner.io.max.bytes.per.second`. What else is done at leisure has its threads
+//! here, too: [`crate::key_filter`].
 //!
 //! Owns what the operator reads of a cleaning: a line at its end, and for a long one some on the
 //! way. Decides nothing; whatever ends a cleaning is told to the node, once.
@@ -18,14 +19,14 @@ use crate::log_line;
 
 /// Tells all threads to end, those that wait at once.
 #[derive(Default)]
-struct Stop {
+pub(crate) struct Stop {
     is_set: AtomicBool,
     waiting: Mutex<()>,
     woken: Condvar,
 }
 
 impl Stop {
-    fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::Acquire)
     }
 
@@ -58,31 +59,39 @@ impl Cleaners {
         disk: Arc<OsDisk>,
         tell: impl Fn(Cleaned) + Send + Clone + 'static,
     ) {
-        let mut threads = lock(&self.threads);
-        // Asked with the list in hand: whoever stops all of them will find this one there.
-        if self.stop.is_set() {
-            return;
-        }
-        let stop = self.stop.clone();
         let failed = tell.clone();
-        let spawned = thread::Builder::new().name("cleaner".to_owned()).spawn(move || {
+        let begun = self.spawn("cleaner", move |stop| {
             let path = order.name.clone();
-            let ended = work(order, &disk, &stop, &tell).unwrap_or_else(|error| {
+            let ended = work(order, &disk, stop, &tell).unwrap_or_else(|error| {
                 Err(CleanError::Disk(StorageError::io("compact", Path::new(&path), &error)))
             });
             tell(Cleaned::Ended(ended));
         });
-        match spawned {
-            Ok(thread) => {
-                threads.retain(|thread| !thread.is_finished());
-                threads.push(thread);
-            }
-            Err(error) => {
-                drop(threads);
-                let error = StorageError::io("begin", Path::new("cleaner"), &error);
-                failed(Cleaned::Ended(Err(CleanError::Disk(error))));
-            }
+        if let Err(error) = begun {
+            failed(Cleaned::Ended(Err(CleanError::Disk(error))));
         }
+    }
+
+    /// Has something done on a thread that [`Self::stop`] waits for; nothing after that.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub(crate) fn spawn(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Stop) + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let mut threads = lock(&self.threads);
+        // Asked with the list in hand: whoever stops all of them will find this one there.
+        if self.stop.is_set() {
+            return Ok(());
+        }
+        let stop = self.stop.clone();
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || work(&stop));
+        let thread = spawned.map_err(|error| StorageError::io("begin", Path::new(name), &error))?;
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
     }
 
     /// Ends all of them and waits for that; none begins any more.
@@ -195,7 +204,7 @@ fn human(bytes: u64) -> String {
 }
 
 /// Keeps work down to a rate, looked at a second at a time.
-struct Throttle {
+pub(crate) struct Throttle {
     bytes_per_second: f64,
     since: Instant,
     moved: u64,
@@ -203,11 +212,11 @@ struct Throttle {
 
 impl Throttle {
     /// Without a rate above 0 there is no limit.
-    fn new(bytes_per_second: f64) -> Self {
+    pub fn new(bytes_per_second: f64) -> Self {
         Self { bytes_per_second, since: Instant::now(), moved: 0 }
     }
 
-    fn moved(&mut self, bytes: u64, stop: &Stop) {
+    pub fn moved(&mut self, bytes: u64, stop: &Stop) {
         self.moved += bytes;
         if self.bytes_per_second.is_nan() || self.bytes_per_second <= 0.0 {
             return;

@@ -13,6 +13,7 @@ pub mod admin;
 mod clean;
 pub mod connection;
 pub mod disk;
+mod key_filter;
 pub mod line;
 pub mod lock;
 pub mod log_line;

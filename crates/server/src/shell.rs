@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::clean::Cleaners;
 use crate::disk::{DiskRunner, Done};
+use crate::key_filter;
 use crate::line::Line;
 use crate::log_line;
 use crate::send::Sender;
@@ -270,6 +271,14 @@ impl Shell {
                     self.cleaners.begin(*order, self.disk.clone(), move |news| {
                         if let Some(shell) = shell.upgrade() {
                             shell.submit(Event::Cleaned(lane, news));
+                        }
+                    });
+                }
+                Effect::BuildKeyFilter(lane, order) => {
+                    let shell = self.weak.clone();
+                    key_filter::begin(&self.cleaners, *order, self.disk.clone(), move |built| {
+                        if let Some(shell) = shell.upgrade() {
+                            shell.submit(Event::KeyFilterBuilt(lane, Box::new(built)));
                         }
                     });
                 }

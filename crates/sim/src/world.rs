@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use broker::key_filters::KeyReads;
 use broker::startup::{self, Options};
-use broker::{Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reply};
+use broker::{
+    Cleaned, ConnId, Effect, Event, FilterOrder, Lane, Listener, ListenerId, Node, Now, Reply,
+};
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_log::disk::mem::MemDisk;
@@ -48,6 +52,10 @@ pub struct Summary {
     pub kept: u64,
     /// Segments that were compacted.
     pub compacted: u64,
+    /// Key filters that were built.
+    pub filtered: u64,
+    /// Segments that they kept readers of one key from reading.
+    pub spared: u64,
 }
 
 /// A run that broke one.
@@ -93,6 +101,8 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         retired: world.retired,
         kept: world.checker.kept,
         compacted: world.compacted,
+        filtered: world.filtered,
+        spared: world.key_reads.iter().map(|reads| reads.sample().segments_skipped).sum(),
     })
 }
 
@@ -102,6 +112,7 @@ enum Happening {
     DiskEnds(Started),
     Load(Lane, u64, ReadPlan),
     Clean(Lane, Box<CleanJob>),
+    Filter(Lane, Box<FilterOrder>),
     Answer(usize, Bytes),
     Wake(usize),
     Tick,
@@ -168,6 +179,10 @@ struct World<'a> {
     with_ledger: bool,
     /// Segments that were compacted.
     compacted: u64,
+    /// Key filters that were built.
+    filtered: u64,
+    /// What readers of one key were spared, life by life.
+    key_reads: Vec<Arc<KeyReads>>,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -202,6 +217,8 @@ impl<'a> World<'a> {
             retired: 0,
             with_ledger: seed % 4 == 1,
             compacted: 0,
+            filtered: 0,
+            key_reads: Vec::new(),
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -423,6 +440,12 @@ impl<'a> World<'a> {
                 self.give(Event::Loaded(lane, load, read))?;
             }
             Happening::Clean(lane, job) => self.clean(lane, job)?,
+            Happening::Filter(lane, order) => {
+                let built = order.plan.build(&self.disk, &mut |_| true);
+                self.note(|| format!("key filter, lane {}", lane.0), 8 << 32 | lane.0);
+                self.filtered += u64::from(built.is_ok());
+                self.give(Event::KeyFilterBuilt(lane, Box::new(built)))?;
+            }
             Happening::Answer(index, frame) => {
                 let shown = self.answer(index, frame)?;
                 if let Some((wanted, log)) = collect
@@ -470,6 +493,10 @@ impl<'a> World<'a> {
         self.marked += report.marked as u64;
         if self.marks {
             node.limit_recovery(1_500, 150);
+        }
+        if self.with_ledger {
+            node.look_for_filters(2);
+            self.key_reads.push(node.key_reads.clone());
         }
         if let Some(print) = &mut self.print {
             for partition in node.partitions.values() {
@@ -697,6 +724,10 @@ impl<'a> World<'a> {
                     let job = Box::new(order.plan.start(order.budget));
                     let at = self.now_us + self.random.below(5_000);
                     self.at(at, Happening::Clean(lane, job));
+                }
+                Effect::BuildKeyFilter(lane, order) => {
+                    let at = self.now_us + self.random.below(5_000);
+                    self.at(at, Happening::Filter(lane, order));
                 }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, _, reason) => return Err(format!("C6: closed: {reason}")),

@@ -4,7 +4,7 @@
 fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
     let (mut committed, mut marked, mut retired) = (0, 0, 0);
-    let (mut kept, mut compacted) = (0, 0);
+    let (mut kept, mut compacted, mut filtered, mut spared) = (0, 0, 0, 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
@@ -18,6 +18,8 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
         retired += first.retired;
         kept += first.kept;
         compacted += first.compacted;
+        filtered += first.filtered;
+        spared += first.spared;
     }
     // A simulator that does nothing finds nothing.
     assert!(crashes > 400, "{crashes} power cuts");
@@ -29,4 +31,6 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     assert!(retired > 500, "{retired} records deleted after all groups had read them");
     assert!(kept > 5_000, "{kept} writes to the ledger acknowledged");
     assert!(compacted > 1_000, "{compacted} segments compacted");
+    assert!(filtered > 300, "{filtered} key filters built");
+    assert!(spared > 40, "{spared} segments that readers of one key were spared");
 }

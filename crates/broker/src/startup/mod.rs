@@ -417,6 +417,7 @@ fn drive_node(
             // A node that is starting loads and cleans nothing.
             Effect::Load(..)
             | Effect::Clean(..)
+            | Effect::BuildKeyFilter(..)
             | Effect::Reply(_)
             | Effect::Close(..)
             | Effect::Info(_)

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod groups;
+mod keys;
 mod progress;
 mod retention;
 mod rig;
