@@ -197,6 +197,7 @@ impl Node {
         if self.removals.is_taken(&dir_name)
             || self.cleaner.holds(&dir_name)
             || self.full.holds(&dir_name)
+            || self.key_filters.holds(&dir_name)
         {
             self.removals.held.push(record.clone());
             return;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use messages::ApiKey;
 use ottla_log::disk::{Completion, Space, Submission};
-use ottla_log::{Damage, ReadPlan, StorageError};
+use ottla_log::{BuiltFilter, CleanError, Damage, ReadPlan, StorageError};
 use wire::Bytes;
 
 use crate::api::Handler;
 use crate::cleaner::{CleanOrder, Cleaned};
 use crate::full::{Reopened, Reopening};
+use crate::key_filters::FilterOrder;
 use crate::reply::Reply;
 use crate::scrubber::{ScrubOrder, Scrubbed};
 
@@ -81,6 +82,8 @@ pub enum Event {
     Scrubbed(Lane, Scrubbed),
     /// Whoever read a log came across this.
     Damaged(Vec<Damage>),
+    /// The end of what [`Effect::BuildKeyFilter`] began.
+    KeyFilterBuilt(Lane, Box<Result<BuiltFilter, CleanError>>),
     /// A deadline passed.
     Ticked,
     /// No requests come any more.
@@ -107,6 +110,9 @@ pub enum Effect {
     Reopen(Lane, Box<Reopening>),
     /// Scrub this log, on a thread of little importance; the last news are of its end.
     Scrub(Lane, Box<ScrubOrder>),
+    /// Build the key filter of a segment, on a thread of little importance, and tell what came of
+    /// it.
+    BuildKeyFilter(Lane, Box<FilterOrder>),
     /// Stop the node: its own state can't be trusted.
     Halt(String),
     /// Tell the operator of what is in order.

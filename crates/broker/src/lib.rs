@@ -4,8 +4,9 @@
 //! Owns: what a request means ([`api`], one file each), the partitions this node leads
 //! ([`partition`]), its metadata log ([`metadata_log`]), the groups it coordinates ([`groups`]),
 //! what is kept until groups have read it ([`progress`]), what is compacted when ([`cleaner`]) and
-//! looked at for damage ([`scrubber`]), what a full disk closes ([`full`]), fetch sessions
-//! ([`session`]) and the frames of a connection ([`connection`], [`reply`]).
+//! looked at for damage ([`scrubber`]), which segments get filters of their keys
+//! ([`key_filters`]), what a full disk closes ([`full`]), fetch sessions ([`session`]) and the
+//! frames of a connection ([`connection`], [`reply`]).
 //!
 //! Invariants:
 //! - I1: the same events in the same order give the same effects: no clock, no randomness, no
@@ -24,6 +25,7 @@ pub mod connection;
 pub mod event;
 pub mod full;
 pub mod groups;
+pub mod key_filters;
 pub mod metadata_log;
 pub mod metrics;
 pub mod node;
@@ -39,6 +41,7 @@ pub mod upkeep;
 pub use cleaner::{CleanOrder, Cleaned};
 pub use event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 pub use full::{Reopened, Reopening};
+pub use key_filters::FilterOrder;
 pub use node::{Listener, LogDir, Node, NodeConfig};
 pub use reply::{Outline, Reply};
 pub use scrubber::{ScrubOrder, Scrubbed};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use wire::ErrorCode;
 
+use crate::key_filters::KeyReadSample;
 use crate::node::Node;
 use crate::scrubber::ScrubProgress;
 
@@ -53,6 +54,10 @@ pub struct Counters {
     pub retention_unread: u64,
     /// Damaged places found in logs.
     pub damaged: u64,
+    /// Key filters built.
+    pub filters_built: u64,
+    /// Bytes of segments read for that.
+    pub filter_bytes_read: u64,
 }
 
 impl Counters {
@@ -236,6 +241,36 @@ pub const METRICS: &[Metric] = &[
     },
     // From here on they are ours: Apache Kafka has nothing like them.
     Metric {
+        name: "ottla_key_filters",
+        help: "Rolled segments with a filter of their keys",
+        source: Source::Gauge(|sample| sample.key_filters),
+    },
+    Metric {
+        name: "ottla_key_filter_builds_total",
+        help: "Filters of segments' keys that were built",
+        source: Source::Total(|sample| sample.counters.filters_built),
+    },
+    Metric {
+        name: "ottla_key_filter_build_bytes_total",
+        help: "Bytes of segments read to build filters of their keys",
+        source: Source::Total(|sample| sample.counters.filter_bytes_read),
+    },
+    Metric {
+        name: "ottla_key_read_bytes_total",
+        help: "Bytes of record batches read for consumers of a single key",
+        source: Source::Total(|sample| sample.key_reads.bytes_sent),
+    },
+    Metric {
+        name: "ottla_key_read_skipped_bytes_total",
+        help: "Bytes of segments that consumers of a single key were spared",
+        source: Source::Total(|sample| sample.key_reads.bytes_skipped),
+    },
+    Metric {
+        name: "ottla_key_read_skipped_segments_total",
+        help: "Segments that consumers of a single key were spared",
+        source: Source::Total(|sample| sample.key_reads.segments_skipped),
+    },
+    Metric {
         name: "ottla_retention_held_bytes",
         help: "Bytes kept beyond their retention for groups in retention.consumer.groups",
         source: Source::Gauge(|sample| sample.held_bytes),
@@ -350,6 +385,8 @@ pub struct Sample {
     damaged: u64,
     scrub: ScrubProgress,
     scrub_rounds: u64,
+    key_filters: u64,
+    key_reads: KeyReadSample,
 }
 
 impl Sample {
@@ -369,6 +406,9 @@ impl Sample {
         };
         sample.scrub = node.scrubber.progress();
         sample.scrub_rounds = node.scrubber.rounds;
+        sample.key_reads = node.key_reads.sample();
+        // Of these it was not known beforehand what would be read.
+        sample.counters.traffic.bytes_out += sample.key_reads.bytes_sent;
         let mut offline_dirs = std::collections::BTreeSet::new();
         for partition in node.partitions.values() {
             sample.topics.entry(partition.topic.clone()).or_default().add(partition.traffic);
@@ -376,6 +416,7 @@ impl Sample {
             sample.offline += u64::from(partition.offline);
             sample.damaged += partition.log.damaged_places() as u64;
             sample.cleaner.uncleanable += u64::from(partition.cleaning.uncleanable);
+            sample.key_filters += partition.log.filters() as u64;
             // One replica is all a single node has.
             sample.under_min_isr += u64::from(partition.config.min_insync_replicas > 1);
             if partition.offline {

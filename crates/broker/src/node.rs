@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use config::Layers;
 use messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
@@ -20,6 +21,7 @@ use crate::cleaner::Cleaner;
 use crate::event::{Call, ConnId, Effect, Event, Lane, ListenerId, Now};
 use crate::full::Full;
 use crate::groups::{self, Groups};
+use crate::key_filters::{KeyFilters, KeyReads};
 use crate::metadata_log::{MetadataLog, OnCommit};
 use crate::metrics::Counters;
 use crate::partition::{Partition, validate_config};
@@ -160,6 +162,9 @@ pub struct Node {
     pub(crate) cleaner: Cleaner,
     pub(crate) full: Full,
     pub(crate) scrubber: Scrubber,
+    pub(crate) key_filters: KeyFilters,
+    /// What readers of single keys were spared.
+    pub key_reads: Arc<KeyReads>,
     halted: bool,
     /// Nothing is loaded before the node serves: clients are told that it is under way.
     pub(crate) starting: bool,
@@ -215,6 +220,8 @@ impl Node {
             cleaner: Cleaner::default(),
             full: Full::default(),
             scrubber: Scrubber::default(),
+            key_filters: KeyFilters::default(),
+            key_reads: Arc::default(),
             halted: false,
             starting: true,
             config,
@@ -250,10 +257,12 @@ impl Node {
             Event::Reopened(lane, reopened) => self.reopened(lane, reopened, now, out),
             Event::Scrubbed(lane, news) => self.scrubbed(lane, news, now, out),
             Event::Damaged(all) => self.damaged(all, out),
+            Event::KeyFilterBuilt(lane, built) => self.key_filter_built(lane, *built, now, out),
             Event::Ticked => {}
             Event::Stopping => {
                 self.cleaner.stop();
                 self.scrubber.stop();
+                self.key_filters.stop();
                 self.answer_fetches(out);
                 groups::stop(self, now, out);
             }
@@ -264,6 +273,7 @@ impl Node {
         if !self.starting {
             self.clean(now, out);
             self.scrub(now, out);
+            self.build_key_filters(now, out);
             groups::tick(self, now, out);
         }
         self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
@@ -274,7 +284,8 @@ impl Node {
         let waiting = self.deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
         let own = waiting.min(self.upkeep.next_ms()).min(self.removals.next_ms());
         let own = own.min(self.full.next_ms()).min(self.groups.next_deadline_ms());
-        own.min(self.cleaner.next_ms()).min(self.scrubber.next_ms())
+        let background = self.cleaner.next_ms().min(self.key_filters.next_ms());
+        own.min(background).min(self.scrubber.next_ms())
     }
 
     /// Answers with a message.

@@ -5,6 +5,8 @@
 //! only where it has to be seen how far they may be: else the answer is an outline with gaps, which
 //! are filled from files while it is sent.
 
+use std::sync::Arc;
+
 use messages::fetch_response::FetchResponse;
 use messages::header::response_header_version;
 use messages::list_offsets_response::ListOffsetsResponse;
@@ -14,6 +16,7 @@ use ottla_log::{Damage, Extract, Found, ReadError, ReadPlan, TimePlan, Timestamp
 use wire::{Bytes, EncodeError, ErrorCode, Frame, Writer};
 
 use crate::event::Call;
+use crate::key_filters::KeyReads;
 
 /// One answer.
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub struct FetchReply {
     any: bool,
     /// What the first plans found, or why it can't be read.
     found: Vec<Result<Found, ErrorCode>>,
+    /// Where what keys spare is counted.
+    key_reads: Arc<KeyReads>,
 }
 
 /// A list-offsets response and what is still to be looked up.
@@ -220,22 +225,32 @@ impl FetchReply {
         response: FetchResponse,
         plans: Vec<(usize, usize, ReadPlan)>,
         max_bytes: usize,
+        key_reads: &Arc<KeyReads>,
     ) -> Self {
         // With all else a frame has to fit into its size prefix.
-        Self { response, plans, room: max_bytes.min(RECORDS_MAX), any: false, found: Vec::new() }
+        let room = max_bytes.min(RECORDS_MAX);
+        let key_reads = key_reads.clone();
+        Self { response, plans, room, any: false, found: Vec::new(), key_reads }
     }
 
     fn find(&mut self, disk: &dyn Disk) -> Result<(), NotCached> {
-        while let Some((_, _, plan)) = self.plans.get(self.found.len()) {
+        while let Some((_, _, plan)) = self.plans.get_mut(self.found.len()) {
             // The first batch is sent whole whatever its size, or a consumer with a small limit
             // could never pass it (KIP-74).
             let first = !self.any;
             let found = if self.room == 0 && !first {
                 Ok(Found::Read(Bytes::new()))
             } else {
+                if plan.is_of_key() {
+                    let skipped = plan.skip(disk).map_err(|_| NotCached)?;
+                    self.key_reads.skipped(skipped);
+                }
                 found(plan.find(disk, self.room, first))?
             };
             let len = found.as_ref().map_or(0, Found::len);
+            if plan.is_of_key() {
+                self.key_reads.sent(len);
+            }
             self.room = self.room.saturating_sub(len);
             self.any |= len > 0;
             self.found.push(found);
@@ -252,8 +267,14 @@ impl FetchReply {
                 let here = |(topic, partition, _): &(usize, usize, _)| (*topic, *partition);
                 let found = found.next_if(|(plan, _)| here(plan) == (topic_at, at));
                 let mut gap = 0;
+                let searched_to = found.as_ref().and_then(|((.., plan), _)| plan.searched_to());
                 match found.map(|(_, found)| found) {
                     None => {}
+                    Some(Ok(Found::Read(bytes))) if bytes.is_empty() => {
+                        place.records = Some(bytes);
+                        // Whoever looks for a key goes on from there.
+                        searched_to.into_iter().for_each(|offset| place.set_searched_to(offset));
+                    }
                     Some(Ok(Found::There(extract))) => {
                         gap = extract.len;
                         extracts.push(extract);

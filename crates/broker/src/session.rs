@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use messages::fetch_request::{FetchRequest, FetchTopic};
 use ottla_log::planted::{self, Bug};
+use wire::files::KeyHash;
 use wire::{ErrorCode, Uuid};
 
 /// A topic as the fetch request names it: by name up to version 12, by id from 13 on.
@@ -27,6 +28,9 @@ pub struct Want {
     pub last_fetched_epoch: i32,
     /// At most so many bytes.
     pub max_bytes: i32,
+    /// The only key it has a use for, if there is one; the hash alone, so that a session keeps hold
+    /// of no request.
+    pub key: Option<KeyHash>,
     /// The high watermark it was last told.
     pub told_high_watermark: i64,
     /// The log start offset it was last told.
@@ -223,6 +227,7 @@ fn wants_of(topics: &[FetchTopic], by_id: bool) -> Wants {
                 current_leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 max_bytes: partition.partition_max_bytes,
+                key: partition.key().map(|key| KeyHash::of(key)),
                 told_high_watermark: -1,
                 told_log_start: -1,
             };
@@ -303,6 +308,19 @@ mod tests {
         assert_eq!(scope.session, 0);
         let (scope, _) = sessions.begin(&request(0, 0, &[(0, 5)]), 12, 78, 200_000).unwrap();
         assert_eq!(scope.session, 78);
+    }
+
+    #[test]
+    fn a_session_keeps_the_key_until_the_partition_is_named_without_it() {
+        let mut sessions = Sessions::new(1);
+        let mut first = request(0, 0, &[(0, 5), (1, 5)]);
+        first.topics[0].partitions[1].set_key(wire::Bytes::from_static(b"k"));
+        sessions.begin(&first, 12, 77, 0).unwrap();
+        let keys = |wants: &Wants| wants.iter().map(|(.., want)| want.key).collect::<Vec<_>>();
+        let (_, wants) = sessions.begin(&request(77, 1, &[]), 12, 0, 0).unwrap();
+        assert_eq!(keys(&wants), [None, Some(KeyHash::of(b"k"))]);
+        let (_, wants) = sessions.begin(&request(77, 2, &[(1, 9)]), 12, 0, 0).unwrap();
+        assert_eq!(keys(&wants), [None, None]);
     }
 
     #[test]

@@ -40,10 +40,14 @@
 //! println!("{}-{} at {:?}", place.topic, place.partition, place.offset);
 //!
 //! // A member of a group: joins, rebalances and commits while it polls.
-//! let consumer = Consumer::new(client);
+//! let consumer = Consumer::new(client.clone());
 //! consumer.subscribe(&["letters"])?;
 //! for record in consumer.poll(Duration::from_secs(1)).await? {
 //!     println!("{}-{} {}: {:?}", record.topic, record.partition, record.offset, record.value);
+//! }
+//! // Of a compacted topic, say: what a key's newest record is, without reading the rest.
+//! if let Some(record) = client.latest("letters", b"greeting").await? {
+//!     println!("{:?}", record.value);
 //! }
 //! consumer.commit_sync().await?;
 //! consumer.close().await?;
@@ -78,6 +82,7 @@ pub mod topic_partition;
 
 pub use admin::Admin;
 pub use consumer::ConsumerRecord;
+pub use consumer::look_up::LookedUp;
 pub use error::{ApiError, Error, Result};
 pub use net::{Client, Consumer, Delivery, Producer, Start, To};
 pub use options::Options;

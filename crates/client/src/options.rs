@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::client::Checked;
+use wire::Bytes;
 use wire::compress::Compression;
 
 use crate::error::{Error, Result};
@@ -107,6 +108,9 @@ pub struct ConsumerOptions {
     pub auto_create_topics: bool,
     /// Patterns match no topic that the cluster keeps for itself.
     pub exclude_internal_topics: bool,
+    /// Only records with this key are handed out. No property: it is set by who makes the client.
+    /// Brokers of ours pass over what can't hold it, from others all is read and left out here.
+    pub only_key: Option<Bytes>,
 }
 
 /// Where to begin without a committed offset.
@@ -321,6 +325,7 @@ impl ConsumerOptions {
             check_crcs: checked.truth("check.crcs"),
             auto_create_topics: checked.truth("allow.auto.create.topics"),
             exclude_internal_topics: checked.truth("exclude.internal.topics"),
+            only_key: None,
         })
     }
 }

@@ -11,6 +11,8 @@ mod fake;
 mod groups;
 #[path = "client/hostile.rs"]
 mod hostile;
+#[path = "client/keys.rs"]
+mod keys;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -58,8 +58,8 @@ const fn own(
     Row { name, kind, default, synonyms: &[], only_where_set: true, doc: Some(doc) }
 }
 
-/// Every topic key of Apache Kafka 4.4.0, by name: 37 public ones and an internal one; and three
-/// of our own (decision 6).
+/// Every topic key of Apache Kafka 4.4.0, by name: 37 public ones and an internal one; and four of
+/// our own (decisions 6 and 9).
 ///
 /// `flush.messages` is the one default that differs: ours is 1, so that what is acknowledged is
 /// on disk; Apache Kafka leaves flushing to the operating system.
@@ -299,6 +299,16 @@ pub const ROWS: &[Row] = &[
         &[("log.roll.jitter.ms", Unit::Same), ("log.roll.jitter.hours", Unit::Hours)],
         false,
     ),
+    own(
+        SEGMENT_KEY_FILTER,
+        Kind::OneOf(&["auto", "true", "false"]),
+        Some("auto"),
+        "Whether each segment gets a filter of its keys when it is rolled, so that whoever asks \
+         for one key need not read the segments that don't hold it. auto is where cleanup.policy \
+         has compact, but for the cluster's own topics: to build one, all records of a segment are \
+         opened. Filters that are there are used and kept whatever this says. Ottla's own key: \
+         Apache Kafka does not heed it, and forgets it with its next snapshot of the metadata.",
+    ),
     row(
         "segment.ms",
         Kind::Long(1, MAX),
@@ -315,12 +325,12 @@ pub const ROWS: &[Row] = &[
     ),
 ];
 
-/// Whether a topic with these overrides shows a key. With one of ours come the others, so that
-/// bounds are seen where they count.
+/// Whether a topic with these overrides shows a key. With the groups that records are kept for come
+/// the bounds of that, so that they are seen where they count.
 pub fn is_shown(row: &Row, overrides: &BTreeMap<String, String>) -> bool {
     !row.only_where_set
         || overrides.contains_key(row.name)
-        || (row.doc.is_some() && overrides.contains_key(RETENTION_GROUPS))
+        || (row.name.starts_with(RETENTION_GROUPS) && overrides.contains_key(RETENTION_GROUPS))
 }
 
 /// The row of a key.
@@ -521,6 +531,8 @@ pub struct TopicConfig {
     pub segment_index_bytes: i32,
     /// `segment.jitter.ms`.
     pub segment_jitter_ms: i64,
+    /// `segment.key.filter`; none is `auto`.
+    pub segment_key_filter: Option<bool>,
     /// `segment.ms`.
     pub segment_ms: i64,
 }
@@ -592,6 +604,7 @@ impl TopicConfig {
             segment_bytes,
             segment_index_bytes: int("segment.index.bytes"),
             segment_jitter_ms: long("segment.jitter.ms"),
+            segment_key_filter: parse_bool(&text(SEGMENT_KEY_FILTER)),
             segment_ms: long("segment.ms").max(1),
         }
     }
@@ -603,6 +616,8 @@ pub const RETENTION_GROUPS: &str = "retention.consumer.groups";
 pub const RETENTION_GROUPS_MAX_BYTES: &str = "retention.consumer.groups.max.bytes";
 /// Bounds what is kept for them by age.
 pub const RETENTION_GROUPS_MAX_MS: &str = "retention.consumer.groups.max.ms";
+/// Whether segments get filters of their keys.
+pub const SEGMENT_KEY_FILTER: &str = "segment.key.filter";
 /// So many groups may be named: each is looked up, and counted in the metrics.
 const RETENTION_GROUPS_COUNT: usize = 32;
 
@@ -636,7 +651,25 @@ mod tests {
             }
         }
         assert_eq!(ROWS.iter().filter(|row| !row.only_where_set).count(), 37);
-        assert_eq!(ROWS.iter().filter(|row| row.doc.is_some()).count(), 3);
+        assert_eq!(ROWS.iter().filter(|row| row.doc.is_some()).count(), 4);
+    }
+
+    #[test]
+    fn segments_are_filtered_as_the_topic_says_and_nobody_else_is_shown_that() {
+        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        for (value, expected) in [("auto", None), ("true", Some(true)), ("false", Some(false))] {
+            let config = TopicConfig::new(&of(&[(SEGMENT_KEY_FILTER, value)])).unwrap();
+            assert_eq!(config.segment_key_filter, expected);
+        }
+        assert_eq!(TopicConfig::default().segment_key_filter, None);
+        assert!(TopicConfig::new(&of(&[(SEGMENT_KEY_FILTER, "yes")])).is_err());
+        let row = find(SEGMENT_KEY_FILTER).unwrap();
+        assert!(!is_shown(row, &of(&[])) && !is_shown(row, &of(&[(RETENTION_GROUPS, "a")])));
+        assert!(is_shown(row, &of(&[(SEGMENT_KEY_FILTER, "auto")])));
+        let bound = find(RETENTION_GROUPS_MAX_MS).unwrap();
+        assert!(is_shown(bound, &of(&[(RETENTION_GROUPS, "a")])));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod config;
 pub mod disk;
 mod epochs;
 mod error;
+mod key_filter;
 mod log;
 mod mark;
 mod open;
@@ -45,10 +46,13 @@ pub use config::LogConfig;
 pub use disk::{Completion, Disk, FileId, FileIds, Op, Space, StorageError, Submission, Token};
 pub use epochs::Epochs;
 pub use error::AppendError;
+pub use key_filter::{BuiltFilter, FilterPlan};
 pub use log::{Log, Progress};
 pub use open::{OpenMode, RecoveryReport, Truncated};
 pub use producers::Producers;
-pub use read::{Extract, Found, OutOfRange, ReadError, ReadPlan, TimePlan, TimestampedOffset};
+pub use read::{
+    Extract, Found, OutOfRange, ReadError, ReadPlan, Skipped, TimePlan, TimestampedOffset,
+};
 pub use retention::{Bound, Expired, Hold};
 pub use scrub::{ScrubError, ScrubJob, ScrubPlan, ScrubStats, ScrubStep};
 pub use validate::{Inspected, ValidateConfig, Validated, inspect, validate};

@@ -19,7 +19,7 @@ use crate::error::AppendError;
 use crate::mark::Marks;
 use crate::planted::{self, Bug};
 use crate::producers::Producers;
-use crate::retention::Trash;
+use crate::retention::{Trash, files_of};
 use crate::segment::{self, DiskIndex, Index, Segment};
 use crate::{FileId, LogConfig};
 
@@ -369,12 +369,8 @@ impl Log {
         for trash in std::mem::take(&mut self.trash) {
             trash.unlink(&mut self.commit, out);
         }
-        for segment in &self.segments {
-            self.commit.other(Op::Close { file: segment.file }, out);
-            if let Index::Disk(index) = &segment.index {
-                self.commit.other(Op::Close { file: index.offsets }, out);
-                self.commit.other(Op::Close { file: index.times }, out);
-            }
+        for file in self.segments.iter().flat_map(files_of) {
+            self.commit.other(Op::Close { file }, out);
         }
     }
 

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::batch::{BatchHeader, HEADER_BYTES};
@@ -24,6 +25,7 @@ use crate::clean::parse_replaced;
 use crate::commit::Commit;
 use crate::disk::{Disk, FileIds, Op, StorageError};
 use crate::epochs::Epochs;
+use crate::key_filter::{self, Filter};
 use crate::log::Log;
 use crate::mark::{Marks, mark_at};
 use crate::planted::{self, Bug};
@@ -91,6 +93,8 @@ struct Opening<'a> {
     epochs: Epochs,
     /// Bases of the segments that were recovered, rising, and from which offset on.
     recovered: Vec<(i64, i64)>,
+    /// Bases of key filters that are there.
+    filters: BTreeSet<i64>,
     /// The active segment's index files say what is there and nothing more.
     exact: bool,
 }
@@ -132,13 +136,15 @@ impl Log {
             report,
             epochs,
             recovered: Vec::new(),
+            filters: BTreeSet::new(),
             exact: false,
         };
         let (bases, snapshots) = opening.sort_names()?;
         let topic_id = opening.topic_id()?;
         let stored_epochs = opening.stored_epochs()?;
         opening.epochs = stored_epochs.clone();
-        let (segments, found_end) = opening.segments(bases)?;
+        let (mut segments, found_end) = opening.segments(bases)?;
+        opening.filters(&mut segments)?;
         let first = segments.first().map(|segment| segment.base);
         let start = log_start.unwrap_or(0).max(first.unwrap_or(0)).max(0);
         // The start may lie beyond the end: records below it were deleted, and then lost.
@@ -238,6 +244,9 @@ impl Opening<'_> {
                     snapshots.insert(offset);
                 }
                 Some((base, "index" | "timeindex" | "txnindex")) => others.push((base, name)),
+                Some((base, key_filter::EXTENSION)) => {
+                    self.filters.insert(base);
+                }
                 _ => {}
             }
         }
@@ -287,8 +296,10 @@ impl Opening<'_> {
                     "replaced" => lists.push(name),
                     _ => renames.push((self.dir.join(name), self.path(base, plain))),
                 },
-                None if !matches!(extension, "log" | "index" | "timeindex" | "txnindex")
-                    || !goes(base)
+                None if !matches!(
+                    extension,
+                    "log" | "index" | "timeindex" | "txnindex" | key_filter::EXTENSION
+                ) || !goes(base)
                     || names.contains(&format!("{name}.swap")) => {}
                 _ => {
                     changed = true;
@@ -388,6 +399,24 @@ impl Opening<'_> {
             }
         }
         Ok((segments, end))
+    }
+
+    /// Opens the key filters of rolled segments; what is no filter of a segment that is there goes.
+    fn filters(&mut self, segments: &mut [Segment]) -> Result<(), StorageError> {
+        let rolled = segments.len().saturating_sub(1);
+        for segment in segments.iter_mut().take(rolled) {
+            if !self.filters.contains(&segment.base) {
+                continue;
+            }
+            if let Some(filter) = key_filter::open(self.disk, self.dir, segment, self.ids) {
+                segment.filter = Filter::There(Arc::new(filter));
+                self.filters.remove(&segment.base);
+            }
+        }
+        for base in std::mem::take(&mut self.filters) {
+            self.disk.execute(&Op::RemoveFile { path: key_filter::path(self.dir, base) })?;
+        }
+        Ok(())
     }
 
     /// Segments behind one that was cut can't be kept: the log would have a hole.

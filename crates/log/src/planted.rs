@@ -65,6 +65,8 @@ pub enum Bug {
     ScrubSkipsLastBatch,
     /// What the scrub found is told of, but still read.
     ScrubOnlyTells,
+    /// A key filter lacks the keys of its segment's last batch.
+    FilterLacksLastBatch,
 
     // Those of the raft core, which has a simulation of its own: `crates/raft/tests`.
     /// A vote is answered before it is stored.
@@ -91,7 +93,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those that the simulator of the whole node finds.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AckBeforeDurable,
         Self::WatermarkAtWritten,
         Self::SyncCoversLaterWrites,
@@ -121,6 +123,7 @@ impl Bug {
         Self::ReadsUnverified,
         Self::ScrubSkipsLastBatch,
         Self::ScrubOnlyTells,
+        Self::FilterLacksLastBatch,
     ];
 
     /// Those that the simulation of a raft quorum finds.

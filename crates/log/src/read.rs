@@ -12,6 +12,8 @@
 //! - I3: a segment removed after planning gives [`ReadError::Gone`], never other bytes: file ids
 //!   are not reused.
 
+mod keyed;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,9 +22,13 @@ use wire::batch::{BatchHeader, Batches, HEADER_BYTES};
 use wire::record::RecordIter;
 
 use crate::disk::{Disk, FileId, StorageError};
+use crate::key_filter::KeyFilter;
 use crate::log::Log;
 use crate::segment::{DiskIndex, Hint, Index, Segment};
 use crate::verify::{Checks, Damage, Unread, Verifier};
+
+use keyed::Search;
+pub use keyed::Skipped;
 
 /// The offset asked for is not in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +74,8 @@ struct Extent {
     index: Option<DiskIndex>,
     /// What it takes to believe it; `None` where nothing is in doubt.
     checks: Option<Checks>,
+    /// Of a plan for one key: which keys it may hold, if that is known.
+    filter: Option<Arc<KeyFilter>>,
 }
 
 /// How to read records from an offset on.
@@ -77,8 +85,9 @@ pub struct ReadPlan {
     max_bytes: usize,
     upto: i64,
     /// The segment with the offset; the next that is not empty, should compaction have emptied the
-    /// end of the first.
+    /// end of the first. Of a plan for one key all that follow, up to some number.
     extents: Vec<Extent>,
+    key: Option<Search>,
 }
 
 /// What a plan found.
@@ -167,7 +176,7 @@ impl Log {
                 }
             }
         }
-        Ok(ReadPlan { offset, max_bytes, upto, extents })
+        Ok(ReadPlan { offset, max_bytes, upto, extents, key: None })
     }
 
     /// Plans the lookup of the first record below `upto` whose timestamp is `timestamp` or later.
@@ -213,6 +222,7 @@ impl Log {
             hint,
             index,
             checks: self.checks(segment),
+            filter: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use crate::clean::Install;
 use crate::commit::Commit;
 use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission, Token};
+use crate::key_filter;
 use crate::log::Log;
 use crate::recover;
 use crate::segment::{self, Index, Segment};
@@ -201,7 +202,7 @@ impl Log {
         let to = segment::path(&self.dir, segment.base, "log.deleted");
         let renamed = self.commit.other(Op::RenameFile { from, to: to.clone() }, out);
         self.discarded = Some(renamed);
-        for extension in ["index", "timeindex", "txnindex"] {
+        for extension in extensions_of(&segment) {
             let path = segment::path(&self.dir, segment.base, extension);
             self.commit.other(Op::RemoveFile { path }, out);
         }
@@ -257,7 +258,10 @@ impl Log {
         let found = recover::producers(disk, &self.dir, &self.segments, &self.snapshots, offset)?;
         self.producers = found.producers;
         let removed: Vec<Segment> = self.segments.drain(keep..).collect();
-        self.remove_above(&removed, offset, out);
+        // What speaks of the whole segment must not outlive its end either.
+        let filtered = self.segments.last().filter(|last| last.filter.file().is_some());
+        let filter = filtered.map(|last| key_filter::path(&self.dir, last.base));
+        self.remove_above(&removed, filter, offset, out);
         let active = self.segments.last_mut().expect("the segment found above");
         let before = std::mem::replace(active, kept);
         let (file, len, base) = (active.file, active.size, active.base);
@@ -304,7 +308,7 @@ impl Log {
         }
         self.marks = Default::default();
         let removed: Vec<Segment> = std::mem::take(&mut self.segments);
-        self.remove_above(&removed, -1, out);
+        self.remove_above(&removed, None, -1, out);
         self.forget_indexing(i64::MIN, out);
         for file in removed.iter().flat_map(files_of) {
             self.commit.other(Op::Close { file }, out);
@@ -333,13 +337,19 @@ impl Log {
         self.write_epochs(out);
     }
 
-    /// Removes segments and snapshots above `offset` and holds everything else back until that
-    /// is durable (I2).
-    fn remove_above(&mut self, removed: &[Segment], offset: i64, out: &mut Vec<Submission>) {
-        let mut paths = Vec::new();
+    /// Removes segments and snapshots above `offset`, and one more file, and holds everything else
+    /// back until that is durable (I2).
+    fn remove_above(
+        &mut self,
+        removed: &[Segment],
+        also: Option<PathBuf>,
+        offset: i64,
+        out: &mut Vec<Submission>,
+    ) {
+        let mut paths = Vec::from_iter(also);
         // The newest first: what a crash leaves is a log without holes.
         for segment in removed.iter().rev() {
-            for extension in ["log", "index", "timeindex", "txnindex"] {
+            for extension in ["log"].into_iter().chain(extensions_of(segment)) {
                 paths.push(segment::path(&self.dir, segment.base, extension));
             }
         }
@@ -380,7 +390,14 @@ pub(crate) fn files_of(segment: &Segment) -> Vec<FileId> {
     if let Index::Disk(index) = &segment.index {
         files.extend([index.offsets, index.times]);
     }
+    files.extend(segment.filter.file());
     files
+}
+
+/// The files beside a segment's own that go with it.
+pub(crate) fn extensions_of(segment: &Segment) -> impl Iterator<Item = &'static str> {
+    let filter = segment.filter.file().map(|_| key_filter::EXTENSION);
+    ["index", "timeindex", "txnindex"].into_iter().chain(filter)
 }
 
 /// So many segments are removed at a time.

@@ -14,6 +14,7 @@ use wire::files::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
 
 use crate::LogConfig;
 use crate::disk::FileId;
+use crate::key_filter::Filter;
 use crate::planted::{self, Bug};
 use crate::verify::Unverified;
 
@@ -37,6 +38,8 @@ pub(crate) struct Segment {
     pub aborted: Vec<AbortedTxn>,
     /// What was there when it was opened; `None` if all of it is this life's, or was checked.
     pub unverified: Option<Arc<Unverified>>,
+    /// Which keys it may hold; of rolled ones only.
+    pub filter: Filter,
 }
 
 /// Where a segment's indexes are.
@@ -82,6 +85,7 @@ impl Segment {
             index: Index::Memory { offsets: Vec::new(), times: Vec::new() },
             aborted: Vec::new(),
             unverified: None,
+            filter: Filter::Missing,
         }
     }
 

@@ -17,6 +17,7 @@
 pub mod generated;
 pub mod header;
 pub mod json;
+pub mod own;
 pub mod schema;
 pub mod tags;
 

@@ -24,6 +24,19 @@ impl UnknownTags {
         self.0.as_ref().map_or(&[], |list| list.as_slice())
     }
 
+    /// The bytes of the first field with that tag.
+    pub fn get(&self, tag: u32) -> Option<&Bytes> {
+        self.as_slice().iter().find(|(known, _)| *known == tag).map(|(_, bytes)| bytes)
+    }
+
+    /// Adds a field that the schema does not know, behind those with lower tags: tags of our own
+    /// (see [`crate::own`]).
+    pub fn insert(&mut self, tag: u32, bytes: Bytes) {
+        let list = self.0.get_or_insert_default();
+        let at = list.partition_point(|(known, _)| *known <= tag);
+        list.insert(at, (tag, bytes));
+    }
+
     /// Reads a whole section of tagged fields of which none is known.
     pub(crate) fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
         let mut tags = Self::default();
@@ -70,6 +83,20 @@ impl UnknownTags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_our_own_stand_behind_lower_tags_and_come_back() {
+        let mut tags = UnknownTags::default();
+        tags.insert(10_002, Bytes::from_static(b"later"));
+        tags.insert(7, Bytes::from_static(b"x"));
+        let mut writer = Writer::new();
+        tags.encode(&mut writer);
+        let read = UnknownTags::decode(&mut Reader::new(writer.finish().to_bytes())).unwrap();
+        assert_eq!(read, tags);
+        assert_eq!(read.as_slice()[0].0, 7);
+        assert_eq!(read.get(10_002), Some(&Bytes::from_static(b"later")));
+        assert_eq!(read.get(8), None);
+    }
 
     #[test]
     fn the_largest_tag_is_kept() {

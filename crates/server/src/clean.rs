@@ -1,5 +1,6 @@
 //! The threads that compact logs: for each cleaning the node ordered one of low priority, slowed
-//! down to `log.cleaner.io.max.bytes.per.second`.
+//! down to `log.cleaner.io.max.bytes.per.second`. What else is done at leisure has its threads
+//! here, too: [`crate::key_filter`].
 //!
 //! Owns what the operator reads of a cleaning: a line at its end, and for a long one some on the
 //! way. Decides nothing; whatever ends a cleaning is told to the node, once.
@@ -60,31 +61,39 @@ impl Cleaners {
         disk: Arc<OsDisk>,
         tell: impl Fn(Cleaned) + Send + Clone + 'static,
     ) {
-        let mut threads = lock(&self.threads);
-        // Asked with the list in hand: whoever stops all of them will find this one there.
-        if self.stop.is_set() {
-            return;
-        }
-        let stop = self.stop.clone();
         let failed = tell.clone();
-        let spawned = thread::Builder::new().name("cleaner".to_owned()).spawn(move || {
+        let begun = self.spawn("cleaner", move |stop| {
             let path = order.name.clone();
-            let ended = work(order, &disk, &stop, &tell).unwrap_or_else(|error| {
+            let ended = work(order, &disk, stop, &tell).unwrap_or_else(|error| {
                 Err(CleanError::Disk(StorageError::io("compact", Path::new(&path), &error)))
             });
             tell(Cleaned::Ended(ended));
         });
-        match spawned {
-            Ok(thread) => {
-                threads.retain(|thread| !thread.is_finished());
-                threads.push(thread);
-            }
-            Err(error) => {
-                drop(threads);
-                let error = StorageError::io("begin", Path::new("cleaner"), &error);
-                failed(Cleaned::Ended(Err(CleanError::Disk(error))));
-            }
+        if let Err(error) = begun {
+            failed(Cleaned::Ended(Err(CleanError::Disk(error))));
         }
+    }
+
+    /// Has something done on a thread that [`Self::stop`] waits for; nothing after that.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub(crate) fn spawn(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Stop) + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let mut threads = lock(&self.threads);
+        // Asked with the list in hand: whoever stops all of them will find this one there.
+        if self.stop.is_set() {
+            return Ok(());
+        }
+        let stop = self.stop.clone();
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || work(&stop));
+        let thread = spawned.map_err(|error| StorageError::io("begin", Path::new(name), &error))?;
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
     }
 
     /// Ends all of them and waits for that; none begins any more.

@@ -14,6 +14,7 @@ mod clean;
 pub mod connection;
 pub mod disk;
 mod full;
+mod key_filter;
 pub mod line;
 pub mod lock;
 pub mod log_line;

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::clean::Cleaners;
 use crate::disk::{DiskRunner, Done};
 use crate::full::{Errand, Errands};
+use crate::key_filter;
 use crate::line::Line;
 use crate::log_line;
 use crate::scrub::Scrubs;
@@ -308,6 +309,14 @@ impl Shell {
                     self.scrubs.begin(lane, *order, &self.disk, move |lane, news| {
                         if let Some(shell) = shell.upgrade() {
                             shell.submit(Event::Scrubbed(lane, news));
+                        }
+                    });
+                }
+                Effect::BuildKeyFilter(lane, order) => {
+                    let shell = self.weak.clone();
+                    key_filter::begin(&self.cleaners, *order, self.disk.clone(), move |built| {
+                        if let Some(shell) = shell.upgrade() {
+                            shell.submit(Event::KeyFilterBuilt(lane, Box::new(built)));
                         }
                     });
                 }

@@ -16,7 +16,7 @@ use crate::random::Random;
 
 /// The compacted topic, of one partition.
 pub const LEDGER: &str = "ledger";
-const KEYS: u64 = 5;
+const KEYS: u64 = 8;
 const OPENED_MAX: usize = 1 << 20;
 
 /// The client.
@@ -34,8 +34,8 @@ pub struct Bookkeeper {
 enum Task {
     /// Records, in the order they were sent.
     Write(Vec<Entry>),
-    /// A look at this offset.
-    Look(i64),
+    /// A look at this offset, at one key perhaps.
+    Look(i64, Option<u8>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -79,12 +79,20 @@ impl Bookkeeper {
         self.correlation += 1;
         let look = match &self.audit {
             Some(audit) => Some(audit.next_offset),
-            None => random.chance(30).then(|| random.below(self.last_offset as u64 + 1) as i64),
+            None if random.chance(30) => Some(match random.chance(50) {
+                // From the start on most segments may be passed over.
+                true => 0,
+                false => random.below(self.last_offset as u64 + 1) as i64,
+            }),
+            None => None,
         };
         if let Some(offset) = look {
-            self.under_way = Some(Task::Look(offset));
+            // Some that were never written, too.
+            let key = self.audit.is_none() && random.chance(70);
+            let key = key.then(|| random.below(KEYS + 2) as u8);
+            self.under_way = Some(Task::Look(offset, key));
             let size = random.pick(&[1, 300, 1 << 20]);
-            return request(&fetch(offset, size), 12, self.correlation).map(Some);
+            return request(&fetch(offset, size, key), 12, self.correlation).map(Some);
         }
         let count = 1 + random.below(3);
         let entries: Vec<Entry> =
@@ -105,7 +113,7 @@ impl Bookkeeper {
     pub fn answered(&mut self, frame: Bytes, checker: &mut Checker) -> Result<(), String> {
         match self.under_way.take().ok_or("C6: an answer to nothing")? {
             Task::Write(entries) => self.written(frame, &entries, checker),
-            Task::Look(offset) => self.shown(frame, offset, checker),
+            Task::Look(offset, key) => self.shown(frame, (offset, key), checker),
         }
     }
 
@@ -132,7 +140,12 @@ impl Bookkeeper {
         }
     }
 
-    fn shown(&mut self, frame: Bytes, asked: i64, checker: &mut Checker) -> Result<(), String> {
+    fn shown(
+        &mut self,
+        frame: Bytes,
+        (asked, only): (i64, Option<u8>),
+        checker: &mut Checker,
+    ) -> Result<(), String> {
         let message: FetchResponse = response(frame, 12, self.correlation)?;
         let answer = message.responses.first().and_then(|topic| topic.partitions.first());
         let answer = answer.ok_or("fetch answered without a partition")?;
@@ -142,6 +155,12 @@ impl Bookkeeper {
             code => return Err(format!("fetch of the ledger from {asked}: {code:?}")),
         }
         let (mut next, mut read) = (asked, false);
+        if let (Some(key), Some(to)) = (only, answer.searched_to()) {
+            if to > answer.high_watermark {
+                return Err(format!("C12: nothing up to {to}, which is beyond the end"));
+            }
+            checker.ledger_denied(key, asked, to)?;
+        }
         for batch in Batches::new(answer.records.clone().unwrap_or_default()) {
             let (header, batch) = match batch {
                 Ok(found) => found,
@@ -150,6 +169,9 @@ impl Bookkeeper {
                 Err(error) => return Err(format!("C12: fetched {error}")),
             };
             wire::batch::verify_crc(&batch).map_err(|error| format!("C12: fetched {error}"))?;
+            if let (Some(key), false) = (only, read) {
+                checker.ledger_denied(key, asked, header.base_offset)?;
+            }
             if header.last_offset() < next {
                 return Err(format!(
                     "C12: a batch that ends at {} at {next}",
@@ -185,19 +207,17 @@ impl Bookkeeper {
     }
 }
 
-fn fetch(offset: i64, partition_max_bytes: i32) -> FetchRequest {
+fn fetch(offset: i64, partition_max_bytes: i32, key: Option<u8>) -> FetchRequest {
     let fetch_offset = offset;
+    let mut partition = FetchPartition { fetch_offset, partition_max_bytes, ..Default::default() };
+    key.into_iter().for_each(|key| partition.set_key(vec![key].into()));
     FetchRequest {
         max_wait_ms: 5,
         max_bytes: 1 << 20,
         session_epoch: -1,
         topics: vec![FetchTopic {
             topic: LEDGER.into(),
-            partitions: vec![FetchPartition {
-                fetch_offset,
-                partition_max_bytes,
-                ..Default::default()
-            }],
+            partitions: vec![partition],
             ..Default::default()
         }],
         ..Default::default()

@@ -206,6 +206,27 @@ impl Checker {
         Err(format!("C12: ledger offset {offset}: {:?}, before {before:?}", (key, number)))
     }
 
+    /// A reader of one key was shown nothing of it from one offset up to another: of what lies
+    /// there, it was passed over what can't hold the key.
+    ///
+    /// # Errors
+    /// The newest record of the key is there.
+    pub fn ledger_denied(&self, key: u8, from: i64, to: i64) -> Result<(), String> {
+        let (acknowledged, asked) = self.keys.get(&key).copied().unwrap_or_default();
+        // What may have been written meanwhile may have taken its place.
+        if acknowledged < asked || from >= to {
+            return Ok(());
+        }
+        let newest = (key, Some(acknowledged));
+        match self.ledger.range(from..to).find(|(_, record)| **record == newest) {
+            Some((offset, _)) => Err(format!(
+                "C12: the newest record of key {key} is at {offset}, but nobody who asks for it is \
+                 shown what lies in {from}..{to}"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// All of the ledger was read: the newest record of each key.
     ///
     /// # Errors

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use broker::key_filters::KeyReads;
 use broker::startup::{self, Options};
 use broker::{
-    Cleaned, ConnId, Effect, Event, Lane, Listener, ListenerId, Node, Now, Reopening, Reply,
-    Scrubbed,
+    Cleaned, ConnId, Effect, Event, FilterOrder, Lane, Listener, ListenerId, Node, Now, Reopening,
+    Reply, Scrubbed,
 };
 use messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use messages::{CreateTopicsRequest, CreateTopicsResponse};
@@ -60,6 +62,10 @@ pub struct Summary {
     pub refused: (u64, u64),
     /// Rounds of the scrub.
     pub scrubs: u64,
+    /// Key filters that were built.
+    pub filtered: u64,
+    /// Segments that they kept readers of one key from reading.
+    pub spared: u64,
 }
 
 /// A run that broke one.
@@ -109,6 +115,8 @@ pub fn run(seed: u64, print: Option<&mut dyn FnMut(String)>) -> Result<Summary, 
         rotted: world.rot.count,
         refused: (world.rot.refused_starts, world.rot.refused_reads),
         scrubs: world.scrubs,
+        filtered: world.filtered,
+        spared: world.key_reads.iter().map(|reads| reads.sample().segments_skipped).sum(),
     })
 }
 
@@ -120,6 +128,7 @@ enum Happening {
     Clean(Lane, Box<CleanJob>),
     Scrub(Lane, Box<ScrubJob>),
     Damaged(Vec<Damage>),
+    Filter(Lane, Box<FilterOrder>),
     Answer(usize, Bytes),
     Wake(usize),
     Tick,
@@ -201,6 +210,10 @@ struct World<'a> {
     with_rot: bool,
     rot: Rot,
     scrubs: u64,
+    /// Key filters that were built.
+    filtered: u64,
+    /// What readers of one key were spared, life by life.
+    key_reads: Vec<Arc<KeyReads>>,
     winding_up: bool,
     next_tick_us: u64,
 }
@@ -241,6 +254,8 @@ impl<'a> World<'a> {
             with_rot: seed % 4 == 2,
             rot: Rot::default(),
             scrubs: 0,
+            filtered: 0,
+            key_reads: Vec::new(),
             winding_up: false,
             next_tick_us: u64::MAX,
         }
@@ -525,6 +540,12 @@ impl<'a> World<'a> {
             Happening::Clean(lane, job) => self.clean(lane, job)?,
             Happening::Scrub(lane, job) => self.scrub(lane, job)?,
             Happening::Damaged(all) => self.give(Event::Damaged(all))?,
+            Happening::Filter(lane, order) => {
+                let built = order.plan.build(&self.disk, &mut |_| true);
+                self.note(|| format!("key filter, lane {}", lane.0), 8 << 32 | lane.0);
+                self.filtered += u64::from(built.is_ok());
+                self.give(Event::KeyFilterBuilt(lane, Box::new(built)))?;
+            }
             Happening::Answer(index, frame) => {
                 let shown = self.answer(index, frame)?;
                 if let Some((wanted, log)) = collect
@@ -602,6 +623,10 @@ impl<'a> World<'a> {
         self.marked += report.marked as u64;
         if self.marks {
             node.limit_recovery(1_500, 150);
+        }
+        if self.with_ledger {
+            node.look_for_filters(2);
+            self.key_reads.push(node.key_reads.clone());
         }
         if let Some(print) = &mut self.print {
             for partition in node.partitions.values() {
@@ -888,6 +913,10 @@ impl<'a> World<'a> {
                         print(format!("  ERROR {text}"));
                     }
                     self.rot.told(&text)?;
+                }
+                Effect::BuildKeyFilter(lane, order) => {
+                    let at = self.now_us + self.random.below(5_000);
+                    self.at(at, Happening::Filter(lane, order));
                 }
                 Effect::Reply(reply) => self.reply(reply)?,
                 Effect::Close(_, _, reason) => return Err(format!("C6: closed: {reason}")),

@@ -6,6 +6,7 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut committed, mut marked, mut retired) = (0, 0, 0);
     let (mut kept, mut compacted, mut reopened) = (0, 0, 0);
     let (mut rotted, mut refused, mut scrubs) = (0, (0, 0), 0);
+    let (mut kept, mut compacted, mut filtered, mut spared) = (0, 0, 0, 0);
     for seed in 0..400 {
         let first = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
         let second = sim::run(seed, None).unwrap_or_else(|failure| panic!("{failure}"));
@@ -23,6 +24,8 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
         rotted += first.rotted;
         refused = (refused.0 + first.refused.0, refused.1 + first.refused.1);
         scrubs += first.scrubs;
+        filtered += first.filtered;
+        spared += first.spared;
     }
     // A simulator that does nothing finds nothing.
     assert!(crashes > 400, "{crashes} power cuts");
@@ -39,4 +42,6 @@ fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     assert!(refused.0 > 5, "{} starts refused for it", refused.0);
     assert!(refused.1 > 50, "{} reads refused for it", refused.1);
     assert!(scrubs > 500, "{scrubs} rounds of the scrub");
+    assert!(filtered > 300, "{filtered} key filters built");
+    assert!(spared > 40, "{spared} segments that readers of one key were spared");
 }

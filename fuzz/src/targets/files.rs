@@ -1,9 +1,10 @@
 //! The small files beside a log and in a log directory, and ids as text.
 
 use wire::files::{
-    AbortedTxn, FileError, OffsetEntry, OffsetIndexEntry, TimeIndexEntry, parse_epochs, parse_meta,
-    parse_offsets, parse_partition_metadata, parse_producers, parse_properties, render_epochs,
-    render_meta, render_offsets, render_partition_metadata, render_producers,
+    AbortedTxn, FileError, FilteredSegment, KEY_FILTER_BLOCK_BYTES, KeyFilterBuilder,
+    KeyFilterHeader, KeyHash, OffsetEntry, OffsetIndexEntry, TimeIndexEntry, parse_epochs,
+    parse_meta, parse_offsets, parse_partition_metadata, parse_producers, parse_properties,
+    render_epochs, render_meta, render_offsets, render_partition_metadata, render_producers,
 };
 use wire::{Bytes, Uuid, crc32c};
 
@@ -12,12 +13,18 @@ use crate::mutate::mutate;
 use crate::random::Random;
 use crate::{Input, log_files};
 
-const KINDS: usize = 10;
+const KINDS: usize = 11;
 const PRODUCERS: usize = 5;
+const KEY_FILTER: usize = 9;
+/// Keys in a filter, of which a file of another one has others.
+const KEYS: u64 = 40;
 
 /// A file of any kind.
 pub fn make(random: &mut Random) -> Input {
     let choice = random.below(KINDS);
+    if choice == KEY_FILTER {
+        return make_key_filter(random);
+    }
     let (mut bytes, partner) = (valid(random, choice), valid(random, choice));
     mutate(random, &mut bytes, &partner);
     if choice == PRODUCERS && random.chance(80) && bytes.len() >= 6 {
@@ -61,6 +68,71 @@ fn valid(random: &mut Random, choice: usize) -> Vec<u8> {
     }
 }
 
+/// The filter of keys that follow from the flags; the lowest bit is set if checksums were made good
+/// again after it was damaged.
+fn make_key_filter(random: &mut Random) -> Input {
+    let flags = random.bits();
+    let filter = |first: u64, base: i64| {
+        let mut builder = KeyFilterBuilder::new(first % 7_000);
+        (first..first + KEYS).for_each(|key| builder.enter(Some(&key.to_be_bytes())));
+        let size = 100 + KEYS;
+        builder.finish(FilteredSegment {
+            base,
+            size,
+            tail_position: 9,
+            end: base + 40,
+            tail_crc: 7,
+        })
+    };
+    let (mut bytes, partner) = (filter(flags >> 8, 0), filter((flags >> 8) + KEYS, 5));
+    mutate(random, &mut bytes, &partner);
+    if flags & 1 != 0 {
+        let mut header = [0; 4];
+        for (number, block) in
+            bytes.as_chunks_mut::<KEY_FILTER_BLOCK_BYTES>().0.iter_mut().enumerate()
+        {
+            let (content, sum) = block.split_at_mut(KEY_FILTER_BLOCK_BYTES - 4);
+            let place = (number as u32).wrapping_sub(1).to_be_bytes();
+            let crc = match number {
+                0 => crc32c::of(content),
+                _ => crc32c::of_parts(&[&header, &place, content]),
+            };
+            sum.copy_from_slice(&crc.to_be_bytes());
+            if number == 0 {
+                header = crc.to_be_bytes();
+            }
+        }
+    }
+    Input { choice: KEY_FILTER, flags, bytes: bytes.into(), ..Input::default() }
+}
+
+/// What is damaged denies no key that was entered; what was made good may, and only then.
+fn key_filter(input: &Input) -> Result<(), String> {
+    let bytes = &input.bytes;
+    let limit = decoder_limit(bytes.len());
+    let Ok(header) = bounded("key filter", limit, || KeyFilterHeader::parse(bytes))? else {
+        return Ok(());
+    };
+    // A whole file of the other filter is one, too.
+    if header.segment.base != 0 {
+        return Ok(());
+    }
+    let first = input.flags >> 8;
+    for key in (first..first + KEYS).map(|key| key.to_be_bytes()) {
+        let hash = KeyHash::of(&key);
+        let Some(at) = header.position(hash) else { continue };
+        if at >= header.file_bytes() {
+            return Err(format!("a block at {at} of {}", header.file_bytes()));
+        }
+        let block = bytes.get(at as usize..).unwrap_or_default();
+        let asked = bounded("block", limit, || header.may_hold(hash, block))?;
+        if asked == Ok(false) && input.flags & 1 == 0 {
+            return Err(format!("key {key:?} is denied"));
+        }
+    }
+    Ok(())
+}
+
 /// Parses, within its memory; what is read is read the same after it was written.
 pub fn check(input: &Input) -> Result<(), String> {
     let bytes = &input.bytes;
@@ -93,6 +165,7 @@ pub fn check(input: &Input) -> Result<(), String> {
             |bytes| AbortedTxn::parse_file(bytes),
             |read| read.iter().flat_map(|entry| entry.to_bytes()).collect(),
         ),
+        KEY_FILTER => key_filter(input),
         _ => uuid(bytes),
     }
 }

@@ -5,6 +5,8 @@
 //! - A waiting fetch is parked at its partitions and looked at again when one of them has more to
 //!   show, or at its deadline.
 //! - Records are not read here: the answer carries plans that the connection carries out.
+//! - A partition may name the only key its reader has a use for, in a tagged field of our own
+//!   (decision 9): segments whose filters deny it are passed over.
 
 use messages::FetchRequest;
 use messages::fetch_response::{
@@ -121,7 +123,13 @@ fn view(node: &Node, topic: &TopicRef, index: i32, want: &Want, read_committed: 
     }
     let limit = partition.visible_end(read_committed);
     if limit > want.fetch_offset {
-        match partition.log.plan_read(want.fetch_offset, want.max_bytes.max(0) as usize, limit) {
+        let max_bytes = want.max_bytes.max(0) as usize;
+        let log = &partition.log;
+        let planned = match want.key {
+            Some(key) => log.plan_read_of_key(key, want.fetch_offset, max_bytes, limit),
+            None => log.plan_read(want.fetch_offset, max_bytes, limit),
+        };
+        match planned {
             Ok(plan) => {
                 view.available = plan.estimate().max(1);
                 view.shown = Shown::Records(plan);
@@ -209,7 +217,8 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         }
     }
     node.sessions.told(pending.scope.session, &told);
-    let body = Body::Fetch(Box::new(FetchReply::new(response, plans, max_bytes)));
+    let reply = FetchReply::new(response, plans, max_bytes, &node.key_reads);
+    let body = Body::Fetch(Box::new(reply));
     out.push(Effect::Reply(Reply { call: pending.call, body }));
 }
 
@@ -218,7 +227,10 @@ fn count(node: &mut Node, view: &View, room: usize) {
         Shown::Error(code) => Some(code),
         _ => None,
     });
+    // What comes of looking for a key is not known yet.
+    let is_of_key = matches!(&view.shown, Shown::Records(plan) if plan.is_of_key());
     if room > 0
+        && !is_of_key
         && let Some(partition) = view.lane.and_then(|lane| node.partitions.get_mut(&lane))
     {
         let bytes = view.available.min(room) as u64;

@@ -449,6 +449,7 @@ fn drive_node(
             | Effect::Measure(_)
             | Effect::Reopen(..)
             | Effect::Scrub(..)
+            | Effect::BuildKeyFilter(..)
             | Effect::Reply(_)
             | Effect::Close(..)
             | Effect::Info(_)

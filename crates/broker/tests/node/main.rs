@@ -3,6 +3,7 @@
 mod compaction;
 mod damage;
 mod groups;
+mod keys;
 mod progress;
 mod retention;
 mod rig;

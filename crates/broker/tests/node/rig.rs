@@ -128,6 +128,10 @@ impl Rig {
                         };
                         tell(Scrubbed::Ended(Some(end)));
                     }
+                    Effect::BuildKeyFilter(lane, order) => {
+                        let built = Box::new(order.plan.build(&self.disk, &mut |_| true));
+                        events.push_back(Event::KeyFilterBuilt(lane, built));
+                    }
                     Effect::Reply(reply) => {
                         let mut reply = reply;
                         reply.find(&self.disk).expect("a disk that waits");

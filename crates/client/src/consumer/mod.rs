@@ -1,10 +1,11 @@
 //! The consumer's cores: assignors, the bytes of the consumer protocol, membership of a classic
-//! group, positions of partitions, and the records of a fetch.
+//! group, positions of partitions, the records of a fetch, and a single key looked up.
 //!
 //! No I/O, no clock, no randomness: the shell (`net::consumer`) carries out what they decide.
 
 pub mod assignor;
 pub mod group;
+pub mod look_up;
 pub mod positions;
 pub mod protocol;
 pub mod unpack;

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use messages::fetch_response::PartitionData;
-use wire::ErrorCode;
+use wire::{Bytes, ErrorCode};
 
 use super::ConsumerRecord;
 use super::unpack::Fetched;
@@ -72,6 +72,7 @@ pub struct Positions {
     in_group: bool,
     read_committed: bool,
     check_crcs: bool,
+    only_key: Option<Bytes>,
     retry_backoff_ms: i64,
     partitions: BTreeMap<TopicPartition, Assigned>,
     busy: BTreeSet<i32>,
@@ -89,6 +90,7 @@ impl Positions {
             in_group: options.group_id.is_some(),
             read_committed: options.read_committed,
             check_crcs: options.check_crcs,
+            only_key: options.only_key.clone(),
             retry_backoff_ms: retry_backoff_ms.max(1),
             partitions: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -359,6 +361,7 @@ impl Positions {
     /// A partition of an answer. True if metadata is to be asked for.
     pub fn fetched(&mut self, now_ms: i64, wanted: &Wanted, data: PartitionData) -> bool {
         let (read_committed, check_crcs) = (self.read_committed, self.check_crcs);
+        let only_key = self.only_key.clone();
         let reset = self.reset;
         let partition = &wanted.partition;
         let Some(assigned) = self.current(partition, wanted.number) else { return false };
@@ -366,20 +369,25 @@ impl Positions {
         let code = ErrorCode(data.error_code);
         match code {
             ErrorCode::NONE => {
+                let searched_to = searched_to(wanted, &data).filter(|_| only_key.is_some());
                 let records = data.records.unwrap_or_default();
                 if records.is_empty() {
+                    if let (Some(offset), Where::At(position)) = (searched_to, assigned.place) {
+                        assigned.place = Where::At(Position { offset, ..position });
+                    }
                     return false;
                 }
                 let aborted = data.aborted_transactions.unwrap_or_default().into_iter();
                 let aborted = aborted.map(|one| (one.producer_id, one.first_offset)).collect();
-                assigned.fetched = Some(Fetched::new(
+                let fetched = Fetched::new(
                     partition.topic.as_str().into(),
                     partition.partition,
                     records,
                     wanted.offset,
                     read_committed.then_some(aborted),
                     check_crcs,
-                ));
+                );
+                assigned.fetched = Some(fetched.only_key(only_key));
                 false
             }
             ErrorCode::OFFSET_OUT_OF_RANGE => {
@@ -469,6 +477,11 @@ impl Assigned {
         }
         next
     }
+}
+
+/// How far a broker looked for the only key wanted, and found nothing, if that is news.
+pub fn searched_to(wanted: &Wanted, data: &PartitionData) -> Option<i64> {
+    data.searched_to().filter(|offset| *offset > wanted.offset)
 }
 
 fn not_assigned(partition: &TopicPartition) -> Error {

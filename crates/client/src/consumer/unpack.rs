@@ -1,8 +1,9 @@
 //! The records of a fetched partition, opened batch by batch as they are asked for.
 //!
 //! Invariants:
-//! - I1: records below the position, of control batches, and (under `read_committed`) of aborted
-//!   transactions are not handed out, but the position moves past them.
+//! - I1: records below the position, of control batches, of other keys than the only one wanted,
+//!   and (under `read_committed`) of aborted transactions are not handed out, but the position
+//!   moves past them.
 //! - I2: a batch cut off behind a whole one is what a broker may send to keep to a limit; it is
 //!   ignored. Anything else wrong is an error that names the batch.
 
@@ -32,6 +33,7 @@ pub struct Fetched {
     /// Producers whose transaction at this point was aborted.
     aborting: BTreeSet<i64>,
     check_crcs: bool,
+    only_key: Option<Bytes>,
     leader_epoch: Option<i32>,
 }
 
@@ -61,8 +63,14 @@ impl Fetched {
             aborted,
             aborting: BTreeSet::new(),
             check_crcs,
+            only_key: None,
             leader_epoch: None,
         }
+    }
+
+    /// Hands out records with that key alone, if there is one.
+    pub fn only_key(self, key: Option<Bytes>) -> Self {
+        Self { only_key: key, ..self }
     }
 
     /// Where the next record is looked for.
@@ -98,6 +106,9 @@ impl Fetched {
                 continue;
             }
             self.position = record.offset + 1;
+            if self.only_key.is_some() && self.only_key != record.key {
+                continue;
+            }
             let text = |name: Bytes| String::from_utf8_lossy(&name).into_owned();
             let headers = record.headers.into_iter();
             return Ok(Some(ConsumerRecord {
@@ -251,6 +262,24 @@ mod tests {
         // The fetch begins within the aborted transaction.
         let mut late = fetched(log(), 3, Some(vec![(7, 2)]));
         assert_eq!(read(&mut late), ["3:committed", "5:again"]);
+    }
+
+    #[test]
+    fn records_of_other_keys_are_passed_over() {
+        let mut builder = BatchBuilder::new(BatchOptions { base_offset: 4, ..Default::default() });
+        for (key, value) in [(Some("k"), "a"), (None, "b"), (Some("kk"), "c"), (Some("k"), "d")] {
+            builder.push(1, key.map(str::as_bytes), Some(value.as_bytes()), &[]);
+        }
+        builder.push(1, Some(b"other"), Some(b"e"), &[]);
+        let records = builder.build().unwrap();
+        let key = Bytes::from_static(b"k");
+        let mut keyed = fetched(records.clone(), 0, None).only_key(Some(key.clone()));
+        assert_eq!(read(&mut keyed), ["4:a", "7:d"]);
+        assert_eq!(keyed.position(), 9);
+        let mut rest = fetched(records.clone(), 5, None).only_key(Some(key));
+        assert_eq!(read(&mut rest), ["7:d"]);
+        let mut none = fetched(records, 0, None).only_key(Some(Bytes::new()));
+        assert_eq!((read(&mut none).len(), none.position()), (0, 9));
     }
 
     #[test]

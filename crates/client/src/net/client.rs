@@ -1,8 +1,8 @@
 //! The client: a connection per broker and lane, the metadata, and calls that find their broker.
 //!
 //! A *lane* keeps requests that a broker may hold back (fetches, joining a group) from delaying
-//! others: brokers answer a connection's requests in order. Administration uses lane 0, each
-//! producer and consumer takes lanes of its own.
+//! others: brokers answer a connection's requests in order. Administration uses lane 0, looking
+//! keys up lane 1, each producer and consumer takes lanes of its own.
 //!
 //! Invariants:
 //! - I1: at most one connection a broker and lane; whoever needs it while it is being made waits.
@@ -23,6 +23,9 @@ use crate::error::{ApiError, Error, Result};
 use crate::metadata::{Metadata, Topic};
 use crate::options::Options;
 use crate::request::Request;
+
+/// The lane in which keys are looked up.
+pub(crate) const LOOK_UP_LANE: u32 = 1;
 
 /// Whom a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +123,7 @@ impl Client {
             metadata: Mutex::default(),
             slots: Mutex::default(),
             coordinators: Mutex::default(),
-            lanes: AtomicU32::new(1),
+            lanes: AtomicU32::new(LOOK_UP_LANE + 1),
         }))
     }
 

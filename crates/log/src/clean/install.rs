@@ -25,7 +25,7 @@ use super::CleanedGroup;
 use crate::disk::{Op, Submission, Token};
 use crate::log::Log;
 use crate::planted::{self, Bug};
-use crate::retention::{Trash, files_of};
+use crate::retention::{Trash, extensions_of, files_of};
 use crate::segment::{self, Segment};
 
 /// A group whose files are being renamed.
@@ -125,7 +125,7 @@ impl Log {
         for segment in old {
             let (from, to) = (path(segment.base, "log"), path(segment.base, "log.deleted"));
             remove.push(Op::RenameFile { from, to });
-            for extension in ["index", "timeindex", "txnindex"] {
+            for extension in extensions_of(segment) {
                 remove.push(Op::RemoveFile { path: path(segment.base, extension) });
             }
             if segment.base != new.base && self.snapshots.contains(&segment.base) {

@@ -4,6 +4,7 @@ mod behaviour;
 mod clean;
 mod damage;
 mod faults;
+mod filters;
 mod golden;
 mod model;
 mod rig;

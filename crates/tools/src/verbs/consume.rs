@@ -11,14 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use client::admin::{Isolation, OffsetSpec};
-use client::{Admin, Consumer, ConsumerRecord, Error, TopicPartition};
+use client::{Admin, Consumer, ConsumerRecord, Error, Options, TopicPartition};
 use tokio::time::timeout;
-use wire::ErrorCode;
+use wire::{Bytes, ErrorCode};
 
-use super::format::{Format, write_json};
+use super::format::{self, Format, write_json};
 use super::output::{Output, escape};
 use super::range::{Place, Range, bounds};
-use super::{COMMAND_CONFIG, Call, PROPERTY, SERVER, Verb, failed, told, topic, usage};
+use super::{
+    ALL_PARTITIONS, COMMAND_CONFIG, Call, KEY_FORMAT, PROPERTY, SERVER, Verb, failed, told, topic,
+    usage,
+};
 use crate::cluster::{self, Signals};
 use crate::flags::{Spec, switch, value};
 use crate::{Failure, Io};
@@ -37,6 +40,14 @@ pub(super) static CONSUME: Verb = Verb {
             ),
             value(&["num", "n"], "n", "Ends after so many records."),
             value(&["group", "g"], "group", "Reads as a member of this group, and commits."),
+            value(
+                &["key", "k"],
+                "key",
+                "Only records with this key, of the partition that producers put it into. A broker \
+                 of ours passes over segments that can't hold it.",
+            ),
+            KEY_FORMAT,
+            ALL_PARTITIONS,
             value(&["partition", "p"], "n", "Only this partition. May be repeated."),
             value(
                 &["format", "f"],
@@ -61,7 +72,7 @@ pub(super) static CONSUME: Verb = Verb {
 };
 
 /// How records are written.
-enum Shape {
+pub(super) enum Shape {
     Format(Format),
     Json,
     /// All parts on a line that a terminal can show.
@@ -69,7 +80,7 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(call: &Call<'_, '_>) -> Result<Self, Failure> {
+    pub(super) fn of(call: &Call<'_, '_>) -> Result<Self, Failure> {
         let format = call.parsed.value("format").map_err(usage)?;
         if format.is_some() && call.parsed.has("output") {
             return Err(call.wrong("--format can't be used with --output"));
@@ -85,7 +96,12 @@ impl Shape {
         }
     }
 
-    fn write(&self, io: &mut Io<'_>, record: &ConsumerRecord, count: u64) -> std::io::Result<()> {
+    pub(super) fn write(
+        &self,
+        io: &mut Io<'_>,
+        record: &ConsumerRecord,
+        count: u64,
+    ) -> std::io::Result<()> {
         match self {
             Self::Format(format) => format.write(io.out, record, count),
             Self::Json => write_json(io.out, record),
@@ -106,6 +122,10 @@ impl Shape {
 struct Plan {
     topics: Vec<String>,
     partitions: Vec<i32>,
+    /// The only key wanted.
+    key: Option<Bytes>,
+    /// In whatever partition.
+    anywhere: bool,
     range: Range,
     shape: Shape,
     left: u64,
@@ -124,6 +144,11 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
         number.ok_or_else(|| call.wrong(&format!("--partition {text}: expected a number")))
     });
     let partitions = partitions.collect::<Result<Vec<i32>, Failure>>()?;
+    let key = key(call)?;
+    let anywhere = parsed.has("all-partitions");
+    if anywhere && (key.is_none() || !partitions.is_empty()) {
+        return Err(call.wrong("--all-partitions is for --key, without --partition"));
+    }
     // A topic that is deleted while it is read must not come back empty.
     let mut changes = vec![("allow.auto.create.topics", "false".to_owned())];
     if parsed.has("read-committed") {
@@ -138,6 +163,10 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
             };
             if !partitions.is_empty() {
                 return Err(call.wrong("--partition can't be used with --group"));
+            }
+            if key.is_some() {
+                // It would commit past records of other keys, which nobody has seen.
+                return Err(call.wrong("--key can't be used with --group"));
             }
             changes.push(("group.id", group.to_owned()));
             changes.push(("auto.offset.reset", reset.into()));
@@ -158,6 +187,8 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     let plan = Plan {
         topics: topics.into_iter().collect(),
         partitions,
+        key,
+        anywhere,
         range: range.unwrap_or(Range { from: Place::End(0), to: None }),
         shape,
         left: left.unwrap_or(u64::MAX),
@@ -168,7 +199,9 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
     };
     // Writing may block: the group's heartbeats go on meanwhile.
     cluster::block_on_beside(async {
-        let admin = call.connect(&properties).await?;
+        let only_key = plan.key.clone();
+        let with_key = |options: &mut Options| options.consumer.only_key = only_key;
+        let admin = call.connect_with(&properties, with_key).await?;
         for name in &plan.topics {
             topic::partitions(&admin, name).await?;
         }
@@ -178,6 +211,19 @@ fn consume(call: &mut Call<'_, '_>) -> Result<u8, Failure> {
             None => alone(&admin, plan, call.io, &mut signals).await,
         }
     })?
+}
+
+/// `--key`, as `--key-format` says.
+fn key(call: &Call<'_, '_>) -> Result<Option<Bytes>, Failure> {
+    let coding = call.parsed.value("key-format").map_err(usage)?;
+    match call.parsed.value("key").map_err(usage)? {
+        Some(text) => {
+            let key = format::key(text, coding);
+            key.map(Some).map_err(|text| call.wrong(&format!("--key: {text}")))
+        }
+        None if coding.is_some() => Err(call.wrong("--key-format is for --key")),
+        None => Ok(None),
+    }
 }
 
 /// What comes next.
@@ -294,7 +340,12 @@ async fn alone(
             let text = format!("error: {name} has no partition {missing}, but {}", there.len());
             return Err(told(text, super::NOT_FOUND));
         }
-        let wanted = |index: &i32| plan.partitions.is_empty() || plan.partitions.contains(index);
+        let mut only = plan.partitions.clone();
+        if let Some(key) = plan.key.as_ref().filter(|_| only.is_empty() && !plan.anywhere) {
+            let place = admin.client().partition_of(name, key).await.map_err(failed)?;
+            only.push(place.partition);
+        }
+        let wanted = |index: &i32| only.is_empty() || only.contains(index);
         let named = there.into_iter().filter(wanted).map(|index| TopicPartition::new(name, index));
         partitions.extend(named);
     }
@@ -545,6 +596,11 @@ mod tests {
             &["-f", "%q"],
             &["-f", "%v", "-o", "json"],
             &["-o", "name"],
+            &["--key", "a", "-g", "g"],
+            &["--key", "ab c", "--key-format", "hex"],
+            &["--key-format", "hex"],
+            &["--all-partitions"],
+            &["--all-partitions", "--key", "a", "-p", "1"],
         ] {
             let mut words = vec!["consume".to_owned(), "letters".to_owned()];
             words.extend(args.iter().map(|arg| (*arg).to_owned()));

@@ -445,6 +445,20 @@ impl Input {
     }
 }
 
+/// A key as a command line has it: `text` unless `coding` says `hex` or `base64`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn key(text: &str, coding: Option<&str>) -> Result<Bytes, String> {
+    let coding = match coding {
+        None | Some("text") => Coding::Plain,
+        Some("hex") => Coding::Hex,
+        Some("base64") => Coding::Base64,
+        Some(other) => return Err(format!("{other}: expected text, hex or base64")),
+    };
+    decode(coding, text.as_bytes())
+}
+
 fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T, String> {
     let text = String::from_utf8_lossy(text);
     text.trim().parse().map_err(|_| format!("{text:?} is no number"))

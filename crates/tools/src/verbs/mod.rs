@@ -13,6 +13,7 @@
 mod config;
 mod consume;
 mod format;
+mod get;
 mod group;
 mod output;
 mod produce;
@@ -72,6 +73,7 @@ impl Verb {
 pub const VERBS: &[&Verb] = &[
     &topic::LIST,
     &topic::DESCRIBE,
+    &get::GET,
     &topic::CREATE,
     &topic::ALTER,
     &topic::DELETE,
@@ -213,7 +215,17 @@ impl Call<'_, '_> {
 
     /// Connects with those properties.
     async fn connect(&mut self, properties: &BTreeMap<String, String>) -> Result<Admin, Failure> {
-        let options = cluster::options(properties, self.io).map_err(failed)?;
+        self.connect_with(properties, |_| {}).await
+    }
+
+    /// The same, with what no property can say.
+    async fn connect_with(
+        &mut self,
+        properties: &BTreeMap<String, String>,
+        change: impl FnOnce(&mut Options),
+    ) -> Result<Admin, Failure> {
+        let mut options = cluster::options(properties, self.io).map_err(failed)?;
+        change(&mut options);
         let asked = options.bootstrap.clone();
         match Client::connect(options).await {
             Ok(client) => Ok(Admin::new(client)),
@@ -415,6 +427,17 @@ const PROPERTY: Flag =
 /// `--command-config`.
 const COMMAND_CONFIG: Flag =
     value(&["command-config"], "file", "Properties of the connection, a line each.");
+/// `--key-format`.
+const KEY_FORMAT: Flag = value(
+    &["key-format"],
+    "form",
+    "How the key is written: text, hex or base64. text unless given.",
+);
+/// `--all-partitions`.
+const ALL_PARTITIONS: Flag = crate::flags::switch(
+    &["all-partitions"],
+    "Look for the key in all partitions: not every producer puts it where Apache Kafka's do.",
+);
 /// `--output`.
 const OUTPUT: Flag = value(
     &["output", "o"],

@@ -5,10 +5,12 @@
 //! Invariants:
 //! - I1: parsing is bounded by the input's length and never panics; declared counts are compared
 //!   with what is there, not trusted.
-//! - I2: what is rendered here, Apache Kafka 4.4.0 reads; what it writes parses here.
+//! - I2: what is rendered here, Apache Kafka 4.4.0 reads, but for files of our own, which it leaves
+//!   alone; what it writes parses here.
 
 mod checkpoint;
 mod index;
+mod key_filter;
 mod producer_snapshot;
 mod properties;
 
@@ -17,6 +19,10 @@ pub use checkpoint::{
     render_marks, render_offsets,
 };
 pub use index::{AbortedTxn, OffsetIndexEntry, TimeIndexEntry};
+pub use key_filter::{
+    BLOCK_BYTES as KEY_FILTER_BLOCK_BYTES, FilteredSegment, KeyFilterBuilder, KeyFilterHeader,
+    KeyHash,
+};
 pub use producer_snapshot::{ProducerEntry, parse_producers, render_producers};
 pub use properties::{
     MetaProperties, PartitionMetadata, parse_meta, parse_partition_metadata, parse_properties,

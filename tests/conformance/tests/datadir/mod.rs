@@ -208,3 +208,89 @@ fn keys_of_our_own_keep_apache_kafka_from_nothing_and_count_again_afterwards() {
     let shown = ours(&node, "config describe topic held -o jsonl");
     assert!(shown.contains("\"2000000\"") && !shown.contains("groups"), "{shown}");
 }
+
+/// Names in the directory of `ledger-0` that end so, wherever that is.
+fn ledger_files(directory: &Path, extension: &str) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for dir in ["d1", "d2"] {
+        let Ok(entries) = fs::read_dir(directory.join("data").join(dir).join("ledger-0")) else {
+            continue;
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // What is listed may be gone a moment later.
+            if let (true, Ok(metadata)) = (name.ends_with(extension), entry.metadata()) {
+                found.push((name, metadata.len()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn apache_kafka_leaves_key_filters_alone_and_what_it_compacted_is_read_without_them() {
+    if !have("key filters", &["kcat", "java", "mvn"]) {
+        return;
+    }
+    let directory = directory();
+    let port = free_port();
+    configure(directory.path(), port, "log.cleaner.enable=false\n");
+    let cluster = run(Command::new(binary()).args(["kafka-storage", "random-uuid"]), SHORT);
+    let mut format = Command::new(binary());
+    format.args(["kafka-storage", "format", "--standalone", "-t", cluster.success().trim(), "-c"]);
+    run(format.arg(directory.path().join("server.properties")), SHORT).success();
+    let mut node = Node::configured(directory.path(), port);
+    let ours = |node: &Node, words: &str| {
+        let mut command = Command::new(binary());
+        run(command.args(words.split(' ')).env("OTTLA_SERVER", node.address()), SHORT).success()
+    };
+    let policy = "-c cleanup.policy=compact -c min.cleanable.dirty.ratio=0.01";
+    ours(&node, &format!("topic create ledger {policy} -c segment.bytes=1048576"));
+    // The odd keys come again in each of four rounds, the even ones in the first two alone.
+    let filler = "x".repeat(6_000);
+    let wanted = |n: usize| n % 2 == 1 || n < 400;
+    let lines: Vec<String> =
+        (0..800).filter(|n| wanted(*n)).map(|n| format!("key-{}:{n} {filler}", n % 200)).collect();
+    kcat_produce(&node, "ledger", &lines);
+    let check = |node: &Node| {
+        for key in (0..200).step_by(13) {
+            let round = if key % 2 == 1 { 600 } else { 200 };
+            let found = ours(node, &format!("topic get ledger key-{key}"));
+            let number = found.split(' ').next().and_then(|number| number.parse::<usize>().ok());
+            assert_eq!(number, Some(round + key), "key-{key}");
+        }
+    };
+    let logs = ledger_files(directory.path(), ".log");
+    assert!(logs.len() >= 4, "{logs:?}");
+    let built = || ledger_files(directory.path(), ".keyfilter").len() == logs.len() - 1;
+    wait_until("filters are built", SHORT, built);
+    check(&node);
+    node.stop();
+
+    let filters = ledger_files(directory.path(), ".keyfilter");
+    configure(directory.path(), port, "log.cleaner.backoff.ms=200\n");
+    let mut apache = Node::apache(directory.path(), port);
+    let size = |files: &[(String, u64)]| files.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    let compacted = || size(&ledger_files(directory.path(), ".log")) < size(&logs) * 3 / 4;
+    wait_until("Apache Kafka compacts", SHORT, compacted);
+    check(&apache);
+    apache.stop();
+    assert_eq!(ledger_files(directory.path(), ".keyfilter"), filters, "it touched them");
+
+    // Stale ones go at the start; those of what is there now are built.
+    configure(directory.path(), port, "log.cleaner.enable=false\n");
+    node.launch();
+    check(&node);
+    let built = || {
+        let segments = ledger_files(directory.path(), ".log");
+        let empty = segments.iter().filter(|(_, bytes)| *bytes == 0).count();
+        ledger_files(directory.path(), ".keyfilter").len() == segments.len() - 1 - empty
+    };
+    wait_until("filters are built anew", SHORT, built);
+    check(&node);
+    // The topic goes with them.
+    ours(&node, "topic delete ledger --yes");
+    let gone = || ledger_files(directory.path(), "").is_empty();
+    wait_until("the directory is renamed", SHORT, gone);
+}

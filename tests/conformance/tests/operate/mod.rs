@@ -23,7 +23,7 @@ fn admin(node: &Node) -> SocketAddr {
 }
 
 /// What it answers: the status line and the body.
-fn get(node: &Node, path: &str) -> (String, String) {
+pub fn get(node: &Node, path: &str) -> (String, String) {
     ask(admin(node), &format!("GET {path} HTTP/1.1\r\nHost: ottla\r\n\r\n"))
 }
 
@@ -37,7 +37,7 @@ fn ask(address: SocketAddr, request: &str) -> (String, String) {
     (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
 }
 
-fn number(metrics: &str, name: &str) -> u64 {
+pub fn number(metrics: &str, name: &str) -> u64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {metrics}"))
 }

@@ -2,6 +2,7 @@
 //! what is read. With `OTTLA_PEER=apache` against Apache Kafka's.
 
 mod consuming;
+mod keys;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};

@@ -111,6 +111,33 @@ fn records_come_in_order_in_turn_and_count_as_processed_at_the_next_poll() {
 }
 
 #[test]
+fn where_nothing_of_the_only_key_is_the_position_moves_on() {
+    let searched = |offset| {
+        let mut data = PartitionData::default();
+        data.set_searched_to(offset);
+        data
+    };
+    for (only_key, expected) in [(Some(Bytes::from_static(b"k")), 9), (None, 5)] {
+        let mut options = options(&[("group.id", "g")]);
+        options.only_key = only_key;
+        let mut positions = Positions::new(&options, 10);
+        positions.assign(&[partition(0)]);
+        let number = positions.questions(0).0[0].1;
+        positions.committed(0, &partition(0), number, Ok(Some(at(5))));
+        // Never back, and never for who asked for all.
+        for offset in [9, 5, 3, -1] {
+            let wanted = Wanted { offset: 5, number, partition: partition(0), leader_epoch: 0 };
+            assert_eq!(searched_to(&wanted, &searched(offset)).is_some(), offset == 9);
+            positions.fetched(0, &wanted, searched(offset));
+        }
+        assert_eq!(positions.position(&partition(0)), Ok(Some(at(expected))));
+        assert_eq!(positions.to_commit()[&partition(0)].offset, 5, "not before the next poll");
+        positions.polled();
+        assert_eq!(positions.to_commit()[&partition(0)].offset, expected);
+    }
+}
+
+#[test]
 fn offset_out_of_range_goes_where_the_policy_says() {
     let out = || PartitionData { error_code: 1, ..Default::default() };
     let mut positions = reading();

@@ -22,7 +22,7 @@ use super::{Noted, Shared, State, isolation, requests};
 use crate::Admin;
 use crate::admin::{CommittedOffset, Item, ListedOffset, OffsetSpec};
 use crate::consumer::group::{Command, Identity, Membership};
-use crate::consumer::positions::{Position, Positions, Wanted};
+use crate::consumer::positions::{Position, Positions, Wanted, searched_to};
 use crate::error::{ApiError, Error, Result};
 use crate::net::client::How;
 use crate::net::{Client, To, pause};
@@ -304,8 +304,9 @@ impl Driver {
         let (shared, report) = (self.shared.clone(), self.report.clone());
         tokio::spawn(async move {
             let began = Instant::now();
-            let (ids, answer) =
-                requests::fetch(&shared.client, broker, shared.fetch_lane, &wanted).await;
+            let (client, lane) = (&shared.client, shared.fetch_lane);
+            let only_key = client.options().consumer.only_key.as_ref();
+            let (ids, answer) = requests::fetch(client, broker, lane, &wanted, only_key).await;
             let took = began.elapsed();
             let answered = Answered { broker, wanted, ids, answer, took };
             let _ = report.send(Report::Fetched(answered));
@@ -360,7 +361,13 @@ impl Driver {
         // A broker that has nothing waits before it says so; one that doesn't is not to be asked
         // in a circle.
         let max_wait = self.shared.client.options().consumer.fetch_max_wait;
-        let hasty = answer.as_ref().is_ok_and(is_empty) && took < max_wait / 2;
+        let news = |response: &FetchResponse| {
+            let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+            // Of a key that is looked for it is news where it is not.
+            partitions.any(|data| wanted.iter().any(|one| searched_to(one, data).is_some()))
+        };
+        let hasty = answer.as_ref().is_ok_and(|response| is_empty(response) && !news(response))
+            && took < max_wait / 2;
         let rest = answer.is_err() || hasty;
         let topics = match answer {
             Ok(response) => response.responses,

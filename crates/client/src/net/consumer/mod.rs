@@ -8,6 +8,7 @@
 //! - I3: a commit never replaces one of positions that were noted later.
 
 mod driver;
+mod look_up;
 mod requests;
 
 use std::collections::BTreeMap;

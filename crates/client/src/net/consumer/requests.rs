@@ -9,7 +9,7 @@ use messages::{
     FetchRequest, FetchResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     OffsetCommitRequest, SyncGroupRequest, SyncGroupResponse,
 };
-use wire::{ErrorCode, Uuid};
+use wire::{Bytes, ErrorCode, Uuid};
 
 use crate::admin::{commit_topics, offsets_by_name};
 use crate::consumer::group::Identity;
@@ -108,12 +108,14 @@ pub(super) async fn commit(
     Ok(ErrorCode(failed.unwrap_or_default()))
 }
 
-/// Fetches without a session; the ids under which topics were asked for, and the answer.
+/// Fetches without a session, records with one key alone if there is one; the ids under which
+/// topics were asked for, and the answer.
 pub(super) async fn fetch(
     client: &Client,
     broker: i32,
     lane: u32,
     wanted: &[Wanted],
+    only_key: Option<&Bytes>,
 ) -> (BTreeMap<Uuid, String>, Result<FetchResponse>) {
     let options = &client.options().consumer;
     let mut topics: BTreeMap<&str, (Uuid, Vec<&Wanted>)> = BTreeMap::new();
@@ -131,12 +133,17 @@ pub(super) async fn fetch(
     let max_wait_ms = i32::try_from(options.fetch_max_wait.as_millis()).unwrap_or(i32::MAX);
     let shape = |version: i16| {
         let by_id = version >= 13;
-        let partition = |one: &&Wanted| FetchPartition {
-            partition: one.partition.partition,
-            current_leader_epoch: if version >= 9 { one.leader_epoch } else { -1 },
-            fetch_offset: one.offset,
-            partition_max_bytes: options.partition_max_bytes,
-            ..Default::default()
+        let partition = |one: &&Wanted| {
+            let mut partition = FetchPartition {
+                partition: one.partition.partition,
+                current_leader_epoch: if version >= 9 { one.leader_epoch } else { -1 },
+                fetch_offset: one.offset,
+                partition_max_bytes: options.partition_max_bytes,
+                ..Default::default()
+            };
+            // Brokers that don't know the field send everything, which is left out here then.
+            only_key.into_iter().for_each(|key| partition.set_key(key.clone()));
+            partition
         };
         let topic = |(name, (id, partitions)): (&&str, &(Uuid, Vec<&Wanted>))| FetchTopic {
             topic: if by_id { String::new() } else { (*name).to_owned() },
