@@ -1,5 +1,5 @@
-//! What key filters cost: `cargo run --release -p ottla-log --example key_filters [MIB]`. Writes one
-//! segment of each kind into a temporary directory, builds its filter, and asks it.
+//! What key filters cost: `cargo run --release -p ottla-log --example key_filters [MIB]`. Writes
+//! one segment of each kind into a temporary directory, builds its filter, and asks it.
 //!
 //! The figures of decision 9 come from here: processor time of the building thread a GB of segment,
 //! the filter's size, how often it says yes to keys that are not there, and the time of a look-up

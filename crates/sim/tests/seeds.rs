@@ -4,7 +4,7 @@
 fn every_seed_keeps_its_promises_and_runs_the_same_twice() {
     let (mut crashes, mut stops, mut disk_failures, mut acknowledged) = (0, 0, 0, 0);
     let (mut committed, mut marked, mut retired) = (0, 0, 0);
-    let (mut kept, mut compacted, mut reopened) = (0, 0, 0);
+    let mut reopened = 0;
     let (mut rotted, mut refused, mut scrubs) = (0, (0, 0), 0);
     let (mut kept, mut compacted, mut filtered, mut spared) = (0, 0, 0, 0);
     for seed in 0..400 {

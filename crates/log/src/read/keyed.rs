@@ -5,8 +5,8 @@
 //!
 //! Invariants:
 //! - I1: a segment is passed over only if its filter was read and says no, or if it is empty.
-//! - I2: no segment is passed over in which a transaction was aborted: a reader of committed data is
-//!   told of the transaction, and has to come by its marker, or it takes what the same producer
+//! - I2: no segment is passed over in which a transaction was aborted: a reader of committed data
+//!   is told of the transaction, and has to come by its marker, or it takes what the same producer
 //!   committed later for aborted, too.
 //! - I3: what was passed over lies below the limit of the reader: the offset that is told in place
 //!   of records is never beyond it.

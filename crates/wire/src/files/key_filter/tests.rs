@@ -1,3 +1,5 @@
+//! The file of a key filter: what it denies, what it must not, and what is not one.
+
 use super::*;
 
 const SEGMENT: FilteredSegment =
