@@ -11,6 +11,7 @@ use wire::Uuid;
 use wire::files::{MetaProperties, parse_meta, render_meta};
 
 use super::StartError;
+use super::quorum::FIRST_RECORDS;
 use crate::metadata_log::VoterIdentity;
 use crate::node::LogDir;
 
@@ -200,7 +201,8 @@ pub fn identify_all(
 
 /// True for what a formatting that was cut short may have left: it is simply done again.
 fn is_of_formatting(name: &str) -> bool {
-    [".lock", "lost+found", "meta.properties.tmp", METADATA_DIR].contains(&name)
+    let names = [".lock", "lost+found", "meta.properties.tmp", METADATA_DIR, FIRST_RECORDS];
+    names.contains(&name)
 }
 
 /// True if the metadata directory holds more than formatting puts there.

@@ -41,16 +41,24 @@ pub fn open(
     report: &mut Report,
 ) -> Result<Found, StartError> {
     let path = dir.join(METADATA_DIR);
-    let names = disk.list(&path).map_err(|error| {
-        if error.is_not_found() {
-            return StartError(format!(
+    let first_path = dir.join(FIRST_RECORDS);
+    let first_records = match disk.read_file(&first_path) {
+        Ok(content) => Some(content),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let names = match disk.list(&path) {
+        Ok(names) => names,
+        Err(error) if error.is_not_found() && first_records.is_some() => Vec::new(),
+        Err(error) if error.is_not_found() => {
+            return Err(StartError(format!(
                 "{}: no metadata log is here; if its node keeps it in another directory, name \
                  that with metadata.log.dir",
                 dir.display()
-            ));
+            )));
         }
-        error.into()
-    })?;
+        Err(error) => return Err(error.into()),
+    };
     let mut snapshots: Vec<SnapshotId> =
         names.iter().filter_map(|name| SnapshotId::parse(name)).collect();
     snapshots.sort_unstable();
@@ -110,6 +118,11 @@ pub fn open(
         restore(&mut restored, SnapshotId::BOOTSTRAP, content)
             .map_err(|error| damaged(&bootstrap_path, &error))?;
     }
+    if let Some(content) = first_records.filter(|_| bootstrap.image.features.is_empty()) {
+        let mut features = Loader::default();
+        features.snapshot(&content).map_err(|error| damaged(&first_path, &error))?;
+        bootstrap.image = features.image;
+    }
     let tail_bytes = replay(disk, &log, begin, &mut loader, &mut restored)?;
     tidy(disk, &path, &names)?;
     let mut kept = Vec::new();
@@ -127,6 +140,10 @@ pub fn open(
     restored.snapshots = snapshots.known();
     Ok(Found { log, loader, snapshots, bootstrap, restored })
 }
+
+/// Where Apache Kafka before 4.4 leaves the features that a log begins with, when it formats a
+/// directory; the log's own directory may not be there then.
+pub const FIRST_RECORDS: &str = "bootstrap.checkpoint";
 
 /// Takes in what a snapshot says of the quorum.
 fn restore(restored: &mut Restored, id: SnapshotId, file: Bytes) -> Result<(), String> {

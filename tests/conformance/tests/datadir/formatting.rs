@@ -272,3 +272,43 @@ fn variables_move_what_is_formatted_as_they_move_what_is_served() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
     assert!(line.contains(&format!("serves cluster {CLUSTER}")), "{line}");
 }
+
+/// As Apache Kafka 4.3.1 formats one, and never started on it: with the features it chose, so that
+/// it can take the directory back.
+#[test]
+fn a_directory_that_an_older_release_formatted_keeps_its_features() {
+    if !have("4.3.1's directory", &["java", "mvn"]) {
+        return;
+    }
+    let jars = harness::root().join("tests/oracle/jars");
+    let jars = run(Command::new(jars).arg("broker"), harness::DOWNLOAD).success();
+    for standalone in [true, false] {
+        let (directory, port) = configured();
+        let properties = directory.path().join("server.properties");
+        if !standalone {
+            let text = fs::read_to_string(&properties).expect("the configuration");
+            let quorum = format!("controller.quorum.voters=1@127.0.0.1:{}", port + 1);
+            let lines = text.lines().map(|line| match line.split_once('=') {
+                Some(("controller.quorum.bootstrap.servers", _)) => quorum.as_str(),
+                _ => line,
+            });
+            fs::write(&properties, lines.collect::<Vec<_>>().join("\n")).expect("another one");
+        }
+        let mut java = Command::new("java");
+        java.args(["-Xmx256m", "-cp", jars.trim(), "kafka.tools.StorageTool", "format"]);
+        java.args(["-t", "AAAAAAAAAAAAAAAAAAAAZg", "-c"]).arg(&properties);
+        if standalone {
+            java.arg("--standalone");
+        }
+        run(&mut java, SHORT).success();
+        let mut node = Node::configured(directory.path(), port);
+        node.stop();
+        let log = directory.path().join("data/meta/__cluster_metadata-0/00000000000000000000.log");
+        let mut dump = Command::new(binary());
+        dump.args(["kafka-dump-log", "--cluster-metadata-decoder", "--files"]).arg(log);
+        let said = run(&mut dump, SHORT).success();
+        // 4.3-IV0; a directory of our own begins with a later one.
+        assert!(said.contains("\"metadata.version\",\"featureLevel\":30"), "{said}");
+        assert!(said.contains("\"share.version\",\"featureLevel\":1"), "{said}");
+    }
+}
