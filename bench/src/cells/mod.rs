@@ -1,5 +1,6 @@
 //! The cells: twelve loads on the log, each with what it must reach beside Apache Kafka, and four
-//! things that are no load: memory, many partitions, and how soon a killed broker serves again.
+//! things that are no load: memory, 5 000 partitions, how soon a killed broker serves again, and
+//! 100 000 partitions of ours.
 //!
 //! ```text
 //! ottla-bench run cells                       everything that this commit has no results of
@@ -316,7 +317,7 @@ const PRELOAD: usize = 64 << 10;
 /// What `run cells` takes.
 pub const USAGE: &str =
     "usage: ottla-bench run cells [FLAG VALUE]...   measure, and print the table
-  --cells LIST        some of 1 to 12, memory, partitions, kill (all that have no results)
+  --cells LIST        some of 1 to 12, memory, partitions, kill, many (all that have no results)
   --rounds N          how many times all arms and back (5)
   --scale full|brief  brief is a moment of each, to see whether it works (full)
 Results go to bench/results/cells-COMMIT.json; with fewer rounds, briefly, or with changes that are
@@ -356,7 +357,7 @@ mod tests {
         assert_eq!(numbers("--cells 3,2"), [2, 3]);
         assert!(numbers("--cells kill").is_empty());
         let parts = |text: &str| wanted_parts(&options(text).unwrap(), &results);
-        assert_eq!(parts(""), [Part::Memory, Part::Partitions]);
+        assert_eq!(parts(""), [Part::Memory, Part::Partitions, Part::Many]);
         assert_eq!(parts("--cells kill"), [Part::Kill]);
         assert_eq!(parts("--cells 1"), []);
     }

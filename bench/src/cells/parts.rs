@@ -28,11 +28,13 @@ pub enum Part {
     Partitions,
     /// From `kill -9` to the next acknowledgement.
     Kill,
+    /// 100 000 partitions, each written to once: of ours alone.
+    Many,
 }
 
 impl Part {
     /// All, in the order in which they are measured.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Partitions, Self::Kill];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Partitions, Self::Kill, Self::Many];
 
     /// Its name in results and on the command line.
     pub fn word(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Part {
             Self::Memory => "memory",
             Self::Partitions => "partitions",
             Self::Kill => "kill",
+            Self::Many => "many",
         }
     }
 
@@ -51,6 +54,8 @@ impl Part {
     /// Apache Kafka takes a minute or more for 5 000 partitions.
     fn repeats(self, side: Side, scale: Scale) -> usize {
         match (self, side) {
+            (Self::Many, Side::Apache) => 0,
+            (Self::Many, Side::Ottla) => 1,
             _ if scale == Scale::Brief => 1,
             (Self::Partitions, Side::Apache) => 1,
             (Self::Partitions, Side::Ottla) | (_, Side::Apache) => 2,
@@ -72,6 +77,7 @@ impl Part {
                     Self::Memory => memory(side, &directory, scale),
                     Self::Partitions => partitions(side, &directory, scale),
                     Self::Kill => kill(side, &directory, scale),
+                    Self::Many => many(side, &directory, scale),
                 };
                 let once =
                     once.map_err(|error| format!("{}, {}: {error}", self.word(), side.word()))?;
@@ -137,6 +143,9 @@ fn partitions(side: Side, directory: &Path, scale: Scale) -> Result<Value, Strin
     let one = produce::batch(SMALL, SMALL)?.0.len() as u64;
     let plan = produce::Plan { volume: count as u64 * one, ..plan };
     produce::Prepared::new(&plan)?.run()?;
+    // It is told as idle when that was looked at.
+    idle(scale);
+    idle(scale);
     idle(scale);
     let after = resident(&broker)?;
     broker.stop()?;
@@ -151,23 +160,82 @@ fn partitions(side: Side, directory: &Path, scale: Scale) -> Result<Value, Strin
     }))
 }
 
-/// Starts a broker where one was, and says how long it took until every partition is led and says
-/// where it ends.
+fn many(side: Side, directory: &Path, scale: Scale) -> Result<Value, String> {
+    let each = if scale == Scale::Full { MANY / MANY_TOPICS } else { PARTITIONS / 100 };
+    let topics: Vec<Topic> = (0..MANY_TOPICS)
+        .map(|number| Topic { name: format!("letters{number}"), ..topic(each) })
+        .collect();
+    let broker = Broker::start(side, Peer::Default, directory)?;
+    let (address, port) = (broker.address(), broker.port());
+    idle(scale);
+    let before = resident(&broker)?;
+    let start = Instant::now();
+    for topic in &topics {
+        Connection::open(&address)?.ensure(topic)?;
+    }
+    let created = seconds(start);
+    let start = Instant::now();
+    let one = produce::batch(SMALL, SMALL)?.0.len() as u64;
+    for topic in &topics {
+        let plan = bulk(&address, topic, SMALL, 0);
+        let plan = produce::Plan { volume: each as u64 * one, ..plan };
+        produce::Prepared::new(&plan)?.run()?;
+    }
+    let written = seconds(start);
+    (0..3).for_each(|_| idle(scale));
+    let after = resident(&broker)?;
+    broker.kill();
+    let (broker, killed) = serving_all_again(side, directory, port, &topics)?;
+    let back = resident(&broker)?;
+    let start = Instant::now();
+    broker.stop()?;
+    let stopped = seconds(start);
+    let (_broker, clean) = serving_all_again(side, directory, port, &topics)?;
+    Ok(json!({
+        "created_seconds": created,
+        "written_seconds": written,
+        "killed_seconds": killed,
+        "stopped_seconds": stopped,
+        "clean_seconds": clean,
+        "bytes_by_partition": after.saturating_sub(before) / (each * MANY_TOPICS) as u64,
+        "resident_bytes": after,
+        "resident_again_bytes": back,
+    }))
+}
+
 fn serving_again(
     side: Side,
     directory: &Path,
     port: u16,
     topic: &Topic,
 ) -> Result<(Broker, f64), String> {
+    serving_all_again(side, directory, port, std::slice::from_ref(topic))
+}
+
+/// Starts a broker where one was, and says how long it took until every partition is led and says
+/// where it ends.
+fn serving_all_again(
+    side: Side,
+    directory: &Path,
+    port: u16,
+    topics: &[Topic],
+) -> Result<(Broker, f64), String> {
     let start = Instant::now();
     let mut broker = Broker::again(side, directory, port)?;
     broker.wait_until_it_accepts()?;
+    for topic in topics {
+        wait_until_led(&broker, topic, start)?;
+    }
+    Ok((broker, seconds(start)))
+}
+
+fn wait_until_led(broker: &Broker, topic: &Topic, start: Instant) -> Result<(), String> {
     loop {
         // It may accept, and close again or not know the topic yet.
         let asked =
             Connection::open(&broker.address()).and_then(|mut asking| asking.wait_led(&topic.name));
         match asked {
-            Ok(count) if count == topic.partitions => return Ok((broker, seconds(start))),
+            Ok(count) if count == topic.partitions => return Ok(()),
             Ok(count) => {
                 return Err(format!("{count} of {} partitions are back", topic.partitions));
             }
@@ -226,6 +294,9 @@ impl Drop for Watching {
 
 const BACK: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 5000;
+const MANY: i32 = 100_000;
+/// As many as one request may make are in each.
+const MANY_TOPICS: i32 = 10;
 /// Of a batch that is written to each partition once.
 const SMALL: usize = 100;
 const IDLE: Duration = Duration::from_secs(3);
