@@ -169,6 +169,8 @@ impl Node {
                 settings.compact |= partition.cleaning.point.is_some();
                 partition.log.set_config(settings);
                 partition.config = config.clone();
+                // What it lets lie unsynced now may be late.
+                self.upkeep.rouse(*lane, partition);
             }
         }
         self.upkeep.look_for_late();
@@ -299,6 +301,8 @@ impl Node {
                 let due = now.steady_ms.saturating_add(delay);
                 self.removals.trash.insert((due, to));
             }
+            // There was no room to make it, or something else removed it: the name is free.
+            Err(error) if error.is_not_found() => {}
             // It stays where it is; the next start takes it for a stray.
             Err(error) => {
                 let text = format!(

@@ -69,6 +69,11 @@ impl Cleaning {
         Self { point, ..Self::default() }
     }
 
+    /// What the last cleaning was about to install is undone.
+    pub(crate) fn forget_settling(&mut self) {
+        self.settling = None;
+    }
+
     /// True if [`Node::settle_cleaning`] is to be asked.
     pub(crate) fn is_settling(&self) -> bool {
         self.settling.is_some()
@@ -287,6 +292,11 @@ impl Node {
                 let mut submissions = Vec::new();
                 let refused = self.cleaner.jobs.get(&lane).is_some_and(|job| job.refused);
                 let taken = match self.partitions.get_mut(&lane) {
+                    // Whoever opens the log anew removes what has no name yet.
+                    Some(partition) if partition.log.offline().is_some() => {
+                        group.abandon(&mut submissions);
+                        false
+                    }
                     // Records that later groups leave out may be why those of a refused one must
                     // not come back; and nobody asks for it any more where the policy changed.
                     Some(partition) if refused || !partition.config.compact => {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
-use ottla_log::disk::{Deferred, Disk, FileIds, Space};
+use ottla_log::disk::{Deferred, Disk, FileIds, Op, Space};
 use ottla_log::{Log, LogConfig, OpenMode, RecoveryReport, StorageError};
 use wire::{ErrorCode, Uuid};
 
@@ -55,6 +55,8 @@ struct Stalled {
 #[derive(Debug)]
 pub struct Reopening {
     path: PathBuf,
+    /// Something was appended there: if it is not there now, its topic was deleted meanwhile.
+    is_made: bool,
     topic_id: Uuid,
     config: LogConfig,
     mode: OpenMode,
@@ -67,16 +69,29 @@ pub type Reopened = Result<Box<(Log, RecoveryReport)>, StorageError>;
 
 impl Reopening {
     /// Opens it; it is durable then. The old one's files stay open.
-    pub fn carry_out(mut self, disk: &dyn Disk) -> Reopened {
+    pub fn carry_out(self, disk: &dyn Disk) -> Reopened {
+        let mut files = self.files.clone();
+        let opened = self.open(disk, &mut files);
+        if opened.is_err() {
+            // Nobody knows these ids: they would be in the table for ever.
+            for file in files.since(&self.files) {
+                let _ = disk.execute(&Op::Close { file });
+            }
+        }
+        opened
+    }
+
+    fn open(&self, disk: &dyn Disk, files: &mut FileIds) -> Reopened {
         let deferred = Deferred::new(disk);
         let there = startup::partitions::holds_log(&deferred, &self.path)?;
-        let opened = if there {
+        let config = self.config.clone();
+        let opened = if there || self.is_made {
             let start = Some(self.log_start);
-            Log::open(&deferred, &self.path, self.config, self.mode, start, &mut self.files)?
+            Log::open(&deferred, &self.path, config, self.mode, start, files)?
         } else {
             // There was not even room to make it.
             let mut out = Vec::new();
-            let mut log = Log::create(&self.path, self.topic_id, self.config, &mut out);
+            let mut log = Log::create(&self.path, self.topic_id, config, &mut out);
             startup::drive(&deferred, &mut log, out)?;
             (log, RecoveryReport::default())
         };
@@ -125,7 +140,8 @@ impl Node {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let Some(partition) = self.partitions.get(&lane) else { return };
+        let Some(partition) = self.partitions.get_mut(&lane) else { return };
+        partition.cleaning.forget_settling();
         if let Some(stalled) = self.full.stalled.get_mut(&lane) {
             if !stalled.opening && partition.log.is_idle() {
                 stalled.next_ms = now.steady_ms;
@@ -168,17 +184,19 @@ impl Node {
             }
             // What is gone is forgotten when it goes.
             let Some(partition) = self.partitions.get(lane) else { continue };
-            if !partition.log.is_idle() || self.cleaner.is_at(*lane) {
+            let busy = self.cleaner.is_at(*lane) || self.key_filters.holds(&stalled.name);
+            if !partition.log.is_idle() || busy {
                 stalled.next_ms = now.steady_ms + SOON_MS;
                 continue;
             }
             (stalled.next_ms, stalled.opening) = (i64::MAX, true);
             let log = &partition.log;
-            let files = self.files.reserve(log.files_to_open());
+            let files = self.files.reserve();
             let mut config = log_config(&partition.config);
             config.compact |= partition.cleaning.point.is_some();
             let reopening = Reopening {
                 path: log.path().to_owned(),
+                is_made: log.end() > 0,
                 topic_id: partition.topic_id,
                 config,
                 mode: OpenMode {
@@ -238,6 +256,8 @@ impl Node {
                 config.compact |= partition.cleaning.point.is_some();
                 opened.0.set_config(config);
                 opened.0.assign_epoch(partition.leader_epoch);
+                // Records may have been deleted since the order was given.
+                opened.0.delete_records(partition.log.start());
                 std::mem::swap(&mut partition.log, &mut opened.0);
                 opened.0.abandon(&mut submissions);
                 // Invariant I2.
@@ -257,13 +277,18 @@ impl Node {
                 self.full.stalled.insert(lane, stalled);
                 return;
             }
+            // A disk that fails now fails for all that is there.
+            Err(error) if !error.is_damage() => return self.fail_dir(lane, &error, now, out),
             Err(error) => {
-                partition.offline = true;
-                let name = stalled.name;
+                let name = &stalled.name;
                 out.push(Effect::Warn(format!(
-                    "{name} is offline: it could not be opened again after the disk was full: \
-                     {error}"
+                    "{name} takes no records any more, because it can't be opened again after the \
+                     disk was full: {error}. What is there is served until the next start"
                 )));
+                // It stays stalled; nothing comes of another try.
+                stalled.opening = false;
+                self.full.stalled.insert(lane, stalled);
+                return;
             }
         }
         submit(lane, submissions, out);

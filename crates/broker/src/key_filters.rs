@@ -89,7 +89,8 @@ impl Node {
         self.key_filters.next_ms = now.steady_ms.saturating_add(self.key_filters.every_ms);
         let lacking = self.partitions.iter().find_map(|(lane, partition)| {
             // What is being cleaned is about to be other segments.
-            let wanted = is_wanted(partition) && !self.cleaner.is_at(*lane);
+            let full = self.full.is_full(partition.log.path().parent());
+            let wanted = is_wanted(partition) && !full && !self.cleaner.is_at(*lane);
             let plan = wanted.then(|| partition.log.plan_filter(&mut self.files))??;
             Some((*lane, format!("{}-{}", partition.topic, partition.index), plan))
         });

@@ -647,6 +647,7 @@ impl Node {
             match self.metadata.log.on_completion(completion, &mut submissions) {
                 Ok(_) => {
                     submit(lane, submissions, out);
+                    self.upkeep.note_change();
                     self.commit(now, out);
                 }
                 // Without its metadata log a node can't promise anything any more.

@@ -191,6 +191,7 @@ impl Node {
                 self.scrubber.rounds += 1;
                 // What is due by then is begun with the next step.
                 let due_ms = self.scrubber.began_ms.saturating_add(every_ms);
+                let due_ms = due_ms.max(now.steady_ms + NEXT_ROUND_MS);
                 if every_ms >= 0 {
                     self.scrubber.next_ms = due_ms.min(self.scrubber.next_ms);
                 }
@@ -304,6 +305,8 @@ pub const SCRUB_INTERVAL: &str = "log.scrub.interval.ms";
 pub const SCRUB_RATE: &str = "log.scrub.io.max.bytes.per.second";
 /// When the first round begins: a start has better things to do.
 const FIRST_MS: i64 = 10 * 60_000;
+/// And the next one, however often they are wanted.
+const NEXT_ROUND_MS: i64 = 1_000;
 /// How often it is looked whether the operator chose otherwise.
 const LOOK_MS: i64 = 60_000;
 /// How often the operator is told how far a round has come.

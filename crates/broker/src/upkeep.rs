@@ -120,14 +120,19 @@ impl Upkeep {
     /// Something is done to the log of a partition: it is looked at until it is at rest again.
     pub(crate) fn wake(&mut self, lane: Lane, partition: &mut Partition, now: Now) {
         self.changed = true;
-        if std::mem::replace(&mut partition.awake, true) {
-            return;
-        }
-        self.awake.push(lane);
-        if partition.config.flush_ms < i64::MAX {
+        if self.rouse(lane, partition) && partition.config.flush_ms < i64::MAX {
             let soon = now.steady_ms + FLUSH_EVERY_MS;
             self.next_flush_ms = self.next_flush_ms.min(soon);
         }
+    }
+
+    /// False if it was awake before.
+    pub(crate) fn rouse(&mut self, lane: Lane, partition: &mut Partition) -> bool {
+        let slept = !std::mem::replace(&mut partition.awake, true);
+        if slept {
+            self.awake.push(lane);
+        }
+        slept
     }
 
     /// Takes what is known of a partition out of the sums, before it is known anew or gone.

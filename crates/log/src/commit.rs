@@ -40,6 +40,8 @@ pub(crate) struct Commit {
     /// Sync at least up to here whatever `flush_messages` says.
     flush_to: i64,
     offline: Option<Box<StorageError>>,
+    /// Where recovery had to begin when it went offline: what was to be settled never is.
+    unsettled: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,7 @@ impl Commit {
             flush_messages,
             flush_to: end,
             offline: None,
+            unsettled: None,
         }
     }
 
@@ -159,7 +162,7 @@ impl Commit {
             Pending::Settle(offset) => Some(*offset),
             _ => None,
         });
-        settling.fold(self.flushed, i64::min)
+        settling.chain(self.unsettled).fold(self.flushed, i64::min)
     }
 
     pub fn set_flush_messages(&mut self, flush_messages: u64) {
@@ -298,6 +301,7 @@ impl Commit {
         let counts = |error: &StorageError| planted::is(Bug::FullDiskCounts) && error.is_full();
         if let Err(error) = completion.result.or_else(|e| if counts(&e) { Ok(()) } else { Err(e) })
         {
+            self.unsettled = Some(self.recovery_point());
             self.pending.remove(&token);
             self.offline = Some(Box::new(error.clone()));
             // What waits here never leaves (I4), so nobody waits for its end.

@@ -199,12 +199,6 @@ impl Log {
         self.commit.offline()
     }
 
-    /// How many files opening it anew can take: each segment and its indexes, those whose making
-    /// is under way, and leftovers of a compaction.
-    pub fn files_to_open(&self) -> u64 {
-        8 * (self.segments.len() + self.installs.len() + 2) as u64
-    }
-
     /// True if nothing that was submitted is under way.
     pub fn is_idle(&self) -> bool {
         self.commit.is_idle()
@@ -320,7 +314,9 @@ impl Log {
 
     /// Gives back the memory of what is over, if nothing is under way; false if something is.
     pub fn rest(&mut self) -> bool {
-        let quiet = self.commit.is_idle() && self.written() == self.end;
+        // What is offline waits for another log in its place, or for the next start.
+        let online = self.commit.offline().is_none();
+        let quiet = online && self.commit.is_idle() && self.written() == self.end;
         if quiet {
             self.commit.rest();
             self.segments.shrink_to_fit();

@@ -387,6 +387,8 @@ impl TimePlan {
                 Step::Batch(at, header) => (at, header),
                 Step::End => break,
                 Step::Misled => return Ok(None),
+                // What was deleted is asked for by nobody.
+                Step::Damaged(damage) if damage.offsets.end <= self.start => continue,
                 // Whether it was there nobody can tell.
                 Step::Damaged(damage) => return Err(ReadError::Damaged(Box::new(damage))),
             };

@@ -248,7 +248,7 @@ impl<'a> World<'a> {
             retired: 0,
             with_ledger: seed % 4 == 1,
             compacted: 0,
-            with_full: seed % 8 == 4,
+            with_full: seed % 8 == 4 || seed % 16 == 9,
             filled: false,
             reopened: 0,
             with_rot: seed % 4 == 2,

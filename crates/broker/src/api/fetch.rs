@@ -73,7 +73,13 @@ struct View {
     available: usize,
 }
 
-fn view(node: &Node, topic: &TopicRef, index: i32, want: &Want, read_committed: bool) -> View {
+fn view(
+    node: &Node,
+    topic: &TopicRef,
+    index: i32,
+    want: &Want,
+    (read_committed, keyed): (bool, bool),
+) -> View {
     let mut view = View {
         lane: None,
         shown: Shown::Marks,
@@ -126,8 +132,8 @@ fn view(node: &Node, topic: &TopicRef, index: i32, want: &Want, read_committed: 
         let max_bytes = want.max_bytes.max(0) as usize;
         let log = &partition.log;
         let planned = match want.key {
-            Some(key) => log.plan_read_of_key(key, want.fetch_offset, max_bytes, limit),
-            None => log.plan_read(want.fetch_offset, max_bytes, limit),
+            Some(key) if keyed => log.plan_read_of_key(key, want.fetch_offset, max_bytes, limit),
+            _ => log.plan_read(want.fetch_offset, max_bytes, limit),
         };
         match planned {
             Ok(plan) => {
@@ -145,7 +151,7 @@ pub fn look(node: &Node, pending: &PendingFetch) -> (bool, Vec<Lane>) {
     let mut bytes = 0usize;
     let mut lanes = Vec::new();
     for (topic, index, want) in &pending.wants {
-        let view = view(node, topic, *index, want, pending.read_committed);
+        let view = view(node, topic, *index, want, (pending.read_committed, false));
         match view.shown {
             Shown::Error(_) | Shown::Diverging(_) => return (true, lanes),
             Shown::Records(_) => bytes = bytes.saturating_add(view.available),
@@ -165,8 +171,10 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
     let mut told = Vec::new();
     let max_bytes = pending.max_bytes.min(node.fetch_max_bytes);
     let mut room = max_bytes;
+    let mut spare = KEYED_SEGMENTS_MAX;
     for (topic, index, want) in &pending.wants {
-        let view = view(node, topic, *index, want, pending.read_committed);
+        let keyed = room > 0 && spare > 0;
+        let view = view(node, topic, *index, want, (pending.read_committed, keyed));
         let changed = view.high_watermark != want.told_high_watermark
             || view.log_start != want.told_log_start;
         let quiet = matches!(view.shown, Shown::Marks);
@@ -195,6 +203,7 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         match view.shown {
             Shown::Marks => {}
             Shown::Records(plan) => {
+                spare = spare.saturating_sub(if plan.is_of_key() { plan.segments() } else { 0 });
                 plans.push((place, position, plan));
                 if pending.read_committed {
                     answer.aborted_transactions = Some(aborted(node, view.lane, want));
@@ -270,3 +279,6 @@ fn topic_place(topics: &mut Vec<FetchableTopicResponse>, topic: &TopicRef) -> us
     }
     topics.len() - 1
 }
+
+/// So many segments are looked at for the keys that one request names, whatever the partitions.
+const KEYED_SEGMENTS_MAX: usize = 128;

@@ -405,6 +405,14 @@ impl Positions {
                 }
                 false
             }
+            // It will be as damaged the next time: whoever waits for records has to hear of it.
+            ErrorCode::CORRUPT_MESSAGE => {
+                let words = format!("{partition} is damaged at offset {}", wanted.offset);
+                let error = Error::Broker(code, words);
+                self.error.get_or_insert(error);
+                self.fail(now_ms, partition, ApiError::of(code).into());
+                false
+            }
             code => {
                 self.fail(now_ms, partition, ApiError::of(code).into());
                 code.is_retriable()

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Disk, FileId, Op, Result, Space};
+use super::{Disk, FileId, Op, Result, Space, StorageError};
 
 /// See the module.
 pub struct Deferred<'a> {
@@ -46,11 +46,18 @@ impl<'a> Deferred<'a> {
     /// Does what was put off; it is durable then.
     ///
     /// # Errors
-    /// The first of the disk: of what was put off, nothing is known to be durable.
+    /// One of the disk, if there is one more than a lack of room: of what was put off, nothing is known to be durable.
     pub fn settle(&self) -> Result<()> {
         // Taken first: nobody may come to think that what failed can be tried again (D4).
         let Waiting { ops, closed, .. } = std::mem::take(&mut *self.lock());
-        self.disk.execute_all(&ops).into_iter().collect::<Result<()>>()?;
+        let mut failed = None;
+        for error in self.disk.execute_all(&ops).into_iter().filter_map(Result::err) {
+            // A full disk may be tried again, so it must not hide that something else is wrong.
+            if failed.as_ref().is_none_or(|first: &StorageError| first.is_full()) {
+                failed = Some(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)?;
         closed.iter().try_for_each(|op| self.disk.execute(op))
     }
 
@@ -243,6 +250,23 @@ mod tests {
         // Nothing after the first sync is kept, all before it is.
         disk.crash(&mut |_| 0);
         assert_eq!(disk.list(Path::new("/d")).unwrap(), ["b"]);
+    }
+
+    /// Who hears of a full disk tries again; of a sync that failed nobody may.
+    #[test]
+    fn a_full_disk_hides_no_other_failure() {
+        for failing in [0, 1] {
+            let disk = MemDisk::new();
+            disk.put(Path::new("/d/a"), b"");
+            let deferred = Deferred::new(&disk);
+            deferred.execute(&replace("/d/b", b"more than there is room for")).unwrap();
+            deferred.execute(&Op::SyncDir { path: "/d".into() }).unwrap();
+            disk.set_room(Some(1));
+            if failing > 0 {
+                disk.fail_nth(1);
+            }
+            assert_eq!(deferred.settle().unwrap_err().is_full(), failing == 0);
+        }
     }
 
     #[test]

@@ -48,14 +48,22 @@ impl FileIds {
         FileId(self.next - 1)
     }
 
-    /// The next so many ids, to be handed out elsewhere.
+    /// Ids to be handed out elsewhere: so many that nobody comes to the end of them.
     #[must_use]
-    pub fn reserve(&mut self, count: u64) -> Self {
+    pub fn reserve(&mut self) -> Self {
         let first = self.next;
-        self.next += count;
+        self.next += RESERVED;
         Self { next: first }
     }
+
+    /// The ids that were handed out since this was as `before`.
+    pub fn since(&self, before: &Self) -> impl Iterator<Item = FileId> + use<> {
+        (before.next..self.next).map(FileId)
+    }
 }
+
+/// A log has a few files a segment, and no directory so many entries.
+const RESERVED: u64 = 1 << 32;
 
 /// Names a submission; unique within one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -89,14 +89,16 @@ struct Handle {
     synced: AtomicU64,
     /// Since the search for a descriptor to close last came by.
     used: AtomicBool,
-    /// What a sync said that nobody had asked for yet.
-    failed: OnceLock<(io::ErrorKind, String)>,
+    /// The number of the file behind the path when it was first opened; 0 before.
+    inode: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Slot {
     path: Box<Path>,
     file: Option<Arc<File>>,
+    /// Its id is forgotten: whoever has hold of this still keeps nothing here.
+    closed: bool,
 }
 
 impl Handle {
@@ -140,7 +142,20 @@ impl Handle {
     /// The error of a sync that nobody had asked for.
     fn check(&self) -> io::Result<()> {
         let failed = |(kind, text): &(io::ErrorKind, String)| Err(io::Error::new(*kind, &**text));
-        self.failed.get().map_or(Ok(()), failed)
+        self.gate.as_ref().and_then(|gate| gate.failed.get()).map_or(Ok(()), failed)
+    }
+
+    /// Opens its path: where that is another file by now, this one is gone.
+    fn reopen(&self) -> io::Result<File> {
+        let opened = open(&self.path())?;
+        let inode = opened.metadata()?.ino();
+        match self.inode.swap(inode, Ordering::AcqRel) {
+            known if known == 0 || known == inode => Ok(opened),
+            known => {
+                self.inode.store(known, Ordering::Release);
+                Err(io::ErrorKind::NotFound.into())
+            }
+        }
     }
 
     /// What a sync that is begun now will cover.
@@ -162,6 +177,8 @@ struct Gate {
     ended: Condvar,
     /// One reads at a time while there are syncs.
     turn: Mutex<()>,
+    /// What a sync said that nobody had asked for: from then on all of the volume say it.
+    failed: OnceLock<(io::ErrorKind, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -222,7 +239,7 @@ impl Gate {
 
 /// True for the names that files of a compaction have before they take others' places.
 fn is_moving(path: &Path) -> bool {
-    path.extension().is_some_and(|last| last == "cleaned" || last == "swap")
+    path.extension().is_some_and(|last| last == "cleaned" || last == "swap" || last == "tmp")
 }
 
 /// The same files for a thread that must not wait for the device: a read of what the page cache
@@ -252,7 +269,7 @@ impl Pinned {
         let opened = match self.handle.opened(false) {
             Some(opened) => opened,
             // Not the table's, which may be full: it is let go of when this is.
-            None => Arc::new(open(&self.handle.path())?),
+            None => Arc::new(self.handle.reopen()?),
         };
         Ok(self.file.get_or_init(|| opened))
     }
@@ -587,7 +604,9 @@ impl OsDisk {
     fn insert(&self, file: FileId, path: &Path, opened: Option<File>) {
         let count = usize::from(opened.is_some());
         self.open.fetch_add(count, Ordering::Relaxed);
-        let slot = Slot { path: path.into(), file: opened.map(Arc::new) };
+        let inode = opened.as_ref().and_then(|file| file.metadata().ok());
+        let inode = inode.map_or(0, |metadata| metadata.ino());
+        let slot = Slot { path: path.into(), file: opened.map(Arc::new), closed: false };
         let volume = self.volume_of_path(path);
         let handle = Arc::new(Handle {
             slot: Mutex::new(slot),
@@ -597,7 +616,7 @@ impl OsDisk {
             changes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             used: AtomicBool::new(true),
-            failed: OnceLock::new(),
+            inode: AtomicU64::new(inode),
         });
         if is_moving(path) {
             let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -610,7 +629,11 @@ impl OsDisk {
     }
 
     fn forget(&self, handle: Option<Arc<Handle>>) {
-        let file = handle.and_then(|handle| handle.slot().file.take());
+        let file = handle.and_then(|handle| {
+            let mut slot = handle.slot();
+            slot.closed = true;
+            slot.file.take()
+        });
         self.open.fetch_sub(usize::from(file.is_some()), Ordering::Relaxed);
     }
 
@@ -620,8 +643,11 @@ impl OsDisk {
             if let Some(file) = handle.opened(changes) {
                 return Ok(file);
             }
-            let opened = self.open(|| open(&handle.path()))?;
+            let opened = self.open(|| handle.reopen())?;
             let mut slot = handle.slot();
+            if slot.closed {
+                return Ok(Arc::new(opened));
+            }
             // Two threads may race to here; either descriptor is of the same file.
             if slot.file.is_none() {
                 slot.file = Some(Arc::new(opened));
@@ -663,17 +689,19 @@ impl OsDisk {
         let mut dirty = Vec::new();
         for shard in &self.shards {
             let table = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_dirty = |handle: &&Arc<Handle>| handle.is_dirty();
+            let is_dirty = |handle: &&Arc<Handle>| handle.gate.is_some() && handle.is_dirty();
             dirty.extend(table.values().filter(is_dirty).take(SYNCED_AT_ONCE).cloned());
         }
         for handle in dirty {
             let covered = handle.covers();
             let Some(file) = handle.opened(false) else { continue };
-            match file.sync_data() {
-                Ok(()) => handle.note_synced(covered),
-                Err(error) => {
-                    let _ = handle.failed.set((error.kind(), error.to_string()));
+            match (file.sync_data(), &handle.gate) {
+                (Ok(()), _) => handle.note_synced(covered),
+                (Err(error), Some(gate)) => {
+                    let _ = gate.failed.set((error.kind(), error.to_string()));
                 }
+                // It stays open, and tells whoever syncs it.
+                (Err(_), None) => {}
             }
         }
         self.close_some()
@@ -682,8 +710,7 @@ impl OsDisk {
     /// Closes a few files that were not used since the search for such came by the last time; gives
     /// how many.
     fn close_some(&self) -> usize {
-        // Another thread is at it: what it closes will do for both.
-        let Ok(mut hand) = self.hand.try_lock() else { return 0 };
+        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
         let mut closed = Vec::new();
         // Once around to learn what is used, and once more.
         let mut shards = 2 * SHARDS + 1;
@@ -748,6 +775,8 @@ impl OsDisk {
     ) -> Result<()> {
         let handle = self.handle(op, file)?;
         let done = self.file(&handle, true).and_then(|file| act(&file));
+        // Once more, for a sync that began before the change was made and ends after this.
+        handle.changes.fetch_add(1, Ordering::AcqRel);
         done.map_err(|error| StorageError::io(op, &handle.path(), &error))
     }
 
@@ -1055,7 +1084,7 @@ const SYNCED_AT_ONCE: usize = 2;
 const CLOSED_AT_ONCE: usize = 32;
 /// So many files of a shard are looked at with its lock held, and so many in all, for those.
 const LOOKED_AT: usize = 64;
-const LOOKED_AT_MAX: usize = 64 * 1024;
+const LOOKED_AT_MAX: usize = 1 << 20;
 /// So many operations share their syncs.
 const SHARED_MIN: usize = 8;
 const JOIN_BYTES_MAX: usize = 64 * 1024;
@@ -1157,6 +1186,15 @@ mod tests {
             assert_eq!(disk.read_at(FileId(number), 0, 99).unwrap(), text(number));
         }
         assert!(disk.open_files() < 50, "{} files are open", disk.open_files());
+        // Another file has its name by now: this one is gone, and is not that one.
+        let other = FileId(301);
+        run(Op::Create { file: other, path: path(301, "") });
+        run(Op::RenameFile { from: path(301, ""), to: path(11, "") });
+        for number in 20..200 {
+            disk.read_at(FileId(number), 0, 1).unwrap();
+        }
+        assert!(disk.read_at(FileId(11), 0, 99).unwrap_err().is_not_found());
+        run(Op::Close { file: other });
         (0..200).chain([300]).for_each(|number| run(Op::Close { file: FileId(number) }));
         assert_eq!(disk.open_files(), 0);
     }

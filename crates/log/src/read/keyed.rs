@@ -103,6 +103,11 @@ impl ReadPlan {
         Ok(skipped)
     }
 
+    /// How many segments it names: what it takes to keep and to carry out.
+    pub fn segments(&self) -> usize {
+        self.extents.len()
+    }
+
     /// True if it looks for a key.
     pub fn is_of_key(&self) -> bool {
         self.key.is_some()

@@ -479,7 +479,8 @@ impl Alone<'_> {
     /// Tells which of these offsets were deleted (I3): those before the log's start. The others
     /// were compacted away, or are not for readers.
     async fn tell_deleted(&self, gaps: &[Gap], io: &mut Io<'_>) {
-        if gaps.is_empty() {
+        // Who reads one key passes over the others: that says nothing of what was deleted.
+        if gaps.is_empty() || self.plan.key.is_some() {
             return;
         }
         let wanted = gaps.iter().map(|(partition, ..)| (partition.clone(), OffsetSpec::Earliest));

@@ -71,6 +71,8 @@ impl Client {
                     look = None;
                     ApiError::of(ErrorCode::OFFSET_NOT_AVAILABLE).into()
                 }
+                // It will be as damaged the next time.
+                Err(error @ Error::Broker(ErrorCode::CORRUPT_MESSAGE, _)) => return Err(error),
                 Err(error) => {
                     if error.is_retriable() {
                         // The next attempt tells if this one failed, too.
