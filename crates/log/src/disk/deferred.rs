@@ -46,7 +46,8 @@ impl<'a> Deferred<'a> {
     /// Does what was put off; it is durable then.
     ///
     /// # Errors
-    /// One of the disk, if there is one more than a lack of room: of what was put off, nothing is known to be durable.
+    /// One of the disk, if there is one more than a lack of room: of what was put off, nothing is
+    /// known to be durable.
     pub fn settle(&self) -> Result<()> {
         // Taken first: nobody may come to think that what failed can be tried again (D4).
         let Waiting { ops, closed, .. } = std::mem::take(&mut *self.lock());
