@@ -35,6 +35,7 @@ fn trace(seed: u64) -> Result<(), String> {
 
 fn seeds(from: u64, to: u64) -> Result<(), String> {
     let (mut failed, mut events, mut crashes, mut acknowledged) = (0u64, 0u64, 0u64, 0u64);
+    let (mut rotted, mut refused, mut reopened) = (0u64, 0u64, 0u64);
     for seed in from..to {
         let first = sim::run(seed, None);
         if first != sim::run(seed, None) {
@@ -47,6 +48,9 @@ fn seeds(from: u64, to: u64) -> Result<(), String> {
                 events += summary.events;
                 crashes += u64::from(summary.crashes);
                 acknowledged += summary.acknowledged;
+                rotted += summary.rotted;
+                refused += summary.refused.0 + summary.refused.1;
+                reopened += summary.reopened;
             }
             Err(failure) => {
                 println!("{failure}");
@@ -56,7 +60,8 @@ fn seeds(from: u64, to: u64) -> Result<(), String> {
     }
     println!(
         "{} seeds, each twice: {failed} failed; {events} events, {crashes} power cuts, \
-         {acknowledged} records acknowledged",
+         {acknowledged} records acknowledged; {rotted} bits turned over, {refused} reads and starts \
+         refused for it; {reopened} logs stalled by a full disk and back",
         to - from
     );
     if failed == 0 { Ok(()) } else { Err(format!("{failed} seeds failed")) }
