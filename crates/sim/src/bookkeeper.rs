@@ -17,6 +17,8 @@ use crate::random::Random;
 /// The compacted topic, of one partition.
 pub const LEDGER: &str = "ledger";
 const KEYS: u64 = 8;
+/// Some that were never written, too.
+const HUNTED: u8 = KEYS as u8 + 2;
 const OPENED_MAX: usize = 1 << 20;
 
 /// The client.
@@ -26,6 +28,10 @@ pub struct Bookkeeper {
     correlation: i32,
     /// An offset it was told of.
     last_offset: i64,
+    /// The key it follows through the ledger, and from where on.
+    hunt: Option<(u8, i64)>,
+    /// When it has read all of the ledger: so many keys were followed through it once more.
+    hunted: u8,
     /// It reads all of the ledger once, instead.
     audit: Option<Audit>,
 }
@@ -54,8 +60,7 @@ impl Bookkeeper {
 
     /// True if no answer is waited for, nor anything left to read.
     pub fn is_idle(&self) -> bool {
-        let read = self.audit.as_ref().is_none_or(|audit| audit.next_offset >= audit.end);
-        self.under_way.is_none() && read
+        self.under_way.is_none() && (self.audit.is_none() || self.is_done())
     }
 
     /// The connection was lost: what was under way may or may not have been written.
@@ -73,10 +78,20 @@ impl Bookkeeper {
         checker: &mut Checker,
         random: &mut Random,
     ) -> Result<Option<Bytes>, String> {
-        if self.under_way.is_some() || (self.audit.is_none() && winding_up) || self.is_read() {
+        if self.under_way.is_some() || (self.audit.is_none() && winding_up) || self.is_done() {
             return Ok(None);
         }
         self.correlation += 1;
+        if self.is_read() && self.hunt.is_none() {
+            // All keys once more, each by itself: what is passed over for one must not hold it.
+            self.hunt = Some((self.hunted, 0));
+            self.hunted += 1;
+        }
+        if let Some((key, offset)) = self.hunt.filter(|_| self.is_read() || random.chance(60)) {
+            self.under_way = Some(Task::Look(offset, Some(key)));
+            let size = random.pick(&[1, 300]);
+            return request(&fetch(offset, size, Some(key)), 12, self.correlation).map(Some);
+        }
         let look = match &self.audit {
             Some(audit) => Some(audit.next_offset),
             None if random.chance(30) => Some(match random.chance(50) {
@@ -100,6 +115,10 @@ impl Bookkeeper {
         let frame = request(&produce(&entries)?, 9, self.correlation)?;
         self.under_way = Some(Task::Write(entries));
         Ok(Some(frame))
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_read() && self.hunt.is_none() && self.hunted >= HUNTED
     }
 
     fn is_read(&self) -> bool {
@@ -196,6 +215,13 @@ impl Bookkeeper {
                 }
             }
             (next, read) = (header.next_offset(), true);
+        }
+        if let Some(key) = only {
+            // Nothing to read, and nothing passed over: the end.
+            let to = if read { Some(next) } else { answer.searched_to() };
+            let further = to.filter(|to| *to > asked && *to < answer.high_watermark);
+            self.hunt = further.map(|to| (key, to));
+            return Ok(());
         }
         let Some(audit) = &mut self.audit else { return Ok(()) };
         // Where the newest records are gone nothing follows, and the high watermark says so.
