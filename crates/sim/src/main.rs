@@ -60,8 +60,8 @@ fn seeds(from: u64, to: u64) -> Result<(), String> {
     }
     println!(
         "{} seeds, each twice: {failed} failed; {events} events, {crashes} power cuts, \
-         {acknowledged} records acknowledged; {rotted} bits turned over, {refused} reads and starts \
-         refused for it; {reopened} logs stalled by a full disk and back",
+         {acknowledged} records acknowledged; {rotted} bits turned over, {refused} reads and \
+         starts refused for it; {reopened} logs stalled by a full disk and back",
         to - from
     );
     if failed == 0 { Ok(()) } else { Err(format!("{failed} seeds failed")) }
