@@ -68,8 +68,8 @@ pub enum Event {
     Connected(ConnId, String),
     /// A connection ended; what it waits for is given up.
     Disconnected(ConnId),
-    /// A disk operation ended.
-    Completed(Lane, Completion),
+    /// Disk operations of a lane ended, and were told of together.
+    Completed(Lane, Vec<Completion>),
     /// What [`Effect::Load`] asked for was read, or not.
     Loaded(Lane, u64, Result<Bytes, String>),
     /// News of what [`Effect::Clean`] began.

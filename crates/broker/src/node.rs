@@ -250,7 +250,7 @@ impl Node {
             Event::Requested { call, handler } => handler(self, call, now, out),
             Event::Connected(conn, host) => self.groups.connected(conn, host),
             Event::Disconnected(conn) => self.disconnect(conn),
-            Event::Completed(lane, completion) => self.complete(lane, completion, now, out),
+            Event::Completed(lane, completions) => self.complete(lane, completions, now, out),
             Event::Loaded(lane, load, read) => groups::loaded(self, lane, load, read, now, out),
             Event::Cleaned(lane, news) => self.cleaned(lane, news, now, out),
             Event::Measured(dir, space) => self.measured(dir, space, now, out),
@@ -635,16 +635,28 @@ impl Node {
         self.waiting.insert(id, Waiting::Fetch(pending, lanes.to_vec()));
     }
 
-    fn complete(&mut self, lane: Lane, completion: Completion, now: Now, out: &mut Vec<Effect>) {
-        match lane {
-            CHECKPOINT_LANE => return self.checkpoint_ended(completion, now, out),
-            SNAPSHOT_LANE => return self.snapshot_ended(completion, now, out),
-            TRASH_LANE => return self.trash_ended(completion, out),
-            _ => {}
+    fn complete(
+        &mut self,
+        lane: Lane,
+        completions: Vec<Completion>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let own = matches!(lane, CHECKPOINT_LANE | SNAPSHOT_LANE | TRASH_LANE);
+        if own || !(lane == METADATA_LANE || self.partitions.contains_key(&lane)) {
+            for completion in completions {
+                match lane {
+                    CHECKPOINT_LANE => self.checkpoint_ended(completion, now, out),
+                    SNAPSHOT_LANE => self.snapshot_ended(completion, now, out),
+                    TRASH_LANE => self.trash_ended(completion, out),
+                    _ => self.removal_ended(lane, completion, now, out),
+                }
+            }
+            return;
         }
         let mut submissions = Vec::new();
         if lane == METADATA_LANE {
-            match self.metadata.log.on_completion(completion, &mut submissions) {
+            match self.metadata.log.on_completions(completions, &mut submissions) {
                 Ok(_) => {
                     submit(lane, submissions, out);
                     self.upkeep.note_change();
@@ -655,11 +667,9 @@ impl Node {
             }
             return;
         }
-        let Some(partition) = self.partitions.get_mut(&lane) else {
-            return self.removal_ended(lane, completion, now, out);
-        };
+        let Some(partition) = self.partitions.get_mut(&lane) else { return };
         self.upkeep.wake(lane, partition, now);
-        match partition.log.on_completion(completion, &mut submissions) {
+        match partition.log.on_completions(completions, &mut submissions) {
             Ok(_) => {
                 submit(lane, submissions, out);
                 let settling = partition.cleaning.is_settling();

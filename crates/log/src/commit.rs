@@ -276,15 +276,32 @@ impl Commit {
         (self.written, self.synced, self.flushed, self.flush_to) = (end, end, end, end);
     }
 
-    /// Takes a completion; true if a mark moved.
+    /// Takes completions that came together; true if a mark moved. A sync that they make due covers
+    /// them all.
     ///
     /// # Errors
-    /// The completion's, now or before (I4).
+    /// A completion's, now or before (I4).
     pub fn complete(
+        &mut self,
+        completions: impl IntoIterator<Item = Completion>,
+        out: &mut Vec<Submission>,
+    ) -> Result<bool, StorageError> {
+        let before = (self.written, self.flushed);
+        // What was submitted and failed has to be taken to its last, for the worst error.
+        let taken = completions.into_iter().map(|completion| self.take(completion, out));
+        if let Some(error) = taken.filter_map(Result::err).last() {
+            return Err(error);
+        }
+        self.sync_where_due(out);
+        self.advance();
+        Ok(before != (self.written, self.flushed))
+    }
+
+    fn take(
         &mut self,
         completion: Completion,
         out: &mut Vec<Submission>,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<(), StorageError> {
         let token = completion.token;
         if let Some(error) = &self.offline {
             self.pending.remove(&token);
@@ -312,7 +329,6 @@ impl Commit {
             }
             return Err(error);
         }
-        let before = (self.written, self.flushed);
         match self.pending.remove(&token) {
             Some(Pending::Write) => self.write_done(token),
             Some(Pending::Sync(file)) => self.sync_done(file),
@@ -325,9 +341,7 @@ impl Commit {
             _ => {}
         }
         self.release(token, out);
-        self.sync_where_due(out);
-        self.advance();
-        Ok(before != (self.written, self.flushed))
+        Ok(())
     }
 
     fn write_done(&mut self, token: Token) {

@@ -264,18 +264,33 @@ impl Log {
         completion: Completion,
         out: &mut Vec<Submission>,
     ) -> Result<Progress, StorageError> {
-        let token = completion.token;
-        let moved = self.commit.complete(completion, out)?;
-        self.marks.complete(token, self.commit.flushed());
-        if let Some(found) = self.indexing.iter().position(|(last, ..)| *last == token) {
-            let (_, base, index) = self.indexing.swap_remove(found);
-            match self.segments.iter_mut().find(|segment| segment.base == base) {
-                Some(segment) => segment.index = Index::Disk(index),
-                // Retention was faster.
-                None => self.close_index(index, out),
+        self.on_completions(vec![completion], out)
+    }
+
+    /// Takes the disk's answers to submissions of this log that came together: one sync makes them
+    /// durable.
+    ///
+    /// # Errors
+    /// The first error of the disk, from now on: the log is offline.
+    pub fn on_completions(
+        &mut self,
+        completions: Vec<Completion>,
+        out: &mut Vec<Submission>,
+    ) -> Result<Progress, StorageError> {
+        let tokens: Vec<Token> = completions.iter().map(|completion| completion.token).collect();
+        let moved = self.commit.complete(completions, out)?;
+        for token in tokens {
+            self.marks.complete(token, self.commit.flushed());
+            if let Some(found) = self.indexing.iter().position(|(last, ..)| *last == token) {
+                let (_, base, index) = self.indexing.swap_remove(found);
+                match self.segments.iter_mut().find(|segment| segment.base == base) {
+                    Some(segment) => segment.index = Index::Disk(index),
+                    // Retention was faster.
+                    None => self.close_index(index, out),
+                }
             }
+            self.continue_installing(Some(token), out);
         }
-        self.continue_installing(Some(token), out);
         self.continue_closing(out);
         self.check();
         Ok(Progress {

@@ -248,7 +248,11 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Each volume may keep one of its threads waiting for a sync.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores + settings.dirs().len();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };

@@ -17,16 +17,19 @@ use std::time::{Duration, Instant};
 use broker::{ConnId, Event, ListenerId, Node};
 use bytes::{Bytes, BytesMut};
 use messages::ApiKey;
+use rustix::io::ioctl_fionread;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 use crate::line::{Line, is_light};
 use crate::log_line::Limited;
-use crate::shell::Shell;
+use crate::shell::{Held, Shell};
 
 /// Bounds over all connections.
 #[derive(Debug)]
@@ -43,11 +46,17 @@ pub struct Limits {
     pub open: AtomicUsize,
     /// `max.connections`.
     pub connections_max: usize,
+    /// Connections may do quick syncs: there are threads of the runtime left if each volume keeps
+    /// one of them waiting.
+    pub helps: bool,
 }
 
 impl Limits {
-    /// What the operator set, and half a gigabyte for requests under way.
-    pub fn new(node: &Node) -> Self {
+    /// What the operator set, and half a gigabyte for requests under way; to be called in the
+    /// runtime that serves.
+    pub fn new(node: &Node, volumes: usize) -> Self {
+        let runtime = Handle::current();
+        let several = runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
         let number = |key: &str| node.setting(key).max(0) as u64;
         let idle_ms = node.setting("connections.max.idle.ms");
         // A negative time is no limit.
@@ -59,6 +68,7 @@ impl Limits {
             complaints: Limited::default(),
             open: AtomicUsize::new(0),
             connections_max: number("max.connections") as usize,
+            helps: several && runtime.metrics().num_workers() > volumes,
         }
     }
 }
@@ -128,6 +138,8 @@ pub async fn serve(
         line: line.clone(),
         serial: 0,
         partial_since: Instant::now(),
+        next: None,
+        events: Vec::new(),
     };
     let mut reason = String::new();
     let mut stopping = false;
@@ -181,18 +193,113 @@ struct Reader {
     serial: u64,
     /// Since when an unfinished request waits for its rest.
     partial_since: Instant,
+    /// A request that waits for its place in line.
+    next: Option<Bytes>,
+    /// Requests that were read and are not yet brought to the node; nothing is waited for while
+    /// there are any.
+    events: Vec<Event>,
+}
+
+/// What keeps more requests from being gathered.
+enum Ended {
+    /// There are no more in the buffer.
+    Empty,
+    /// The next needs so many places in line.
+    Full(u32),
 }
 
 impl Reader {
     /// Reads requests until the peer closes (`Ok`) or must be closed (the reason).
     async fn run(&mut self) -> Result<(), String> {
         loop {
-            while let Some(frame) = self.next_frame()? {
-                self.request(frame).await?;
+            let ended = self.gather();
+            // What came before an end by a fault is to be answered.
+            match self.bring(ended).await? {
+                Ended::Empty if !self.fill().await? => return Ok(()),
+                Ended::Empty => {}
+                Ended::Full(places) => {
+                    let free = self.slots.acquire_many(places).await;
+                    drop(free.map_err(|error| error.to_string())?);
+                }
             }
-            if !self.fill().await? {
-                return Ok(());
+        }
+    }
+
+    /// Takes requests out of the buffer.
+    fn gather(&mut self) -> Result<Ended, String> {
+        loop {
+            let Some(frame) =
+                self.next.take().map_or_else(|| self.next_frame(), |f| Ok(Some(f)))?
+            else {
+                return Ok(Ended::Empty);
+            };
+            let places = weight(&frame);
+            let Ok(slot) = self.slots.clone().try_acquire_many_owned(places) else {
+                self.next = Some(frame);
+                return Ok(Ended::Full(places));
+            };
+            self.request(frame, slot)?;
+        }
+    }
+
+    /// Brings what was gathered, and what can be gathered without waiting, to the node. If that
+    /// makes a quick sync due it is done here, since nobody has to be woken for it then, and for all
+    /// that has come when it begins. What comes meanwhile waits in the socket, for the next. Gives
+    /// what ended the last gathering.
+    async fn bring(&mut self, mut ended: Result<Ended, String>) -> Result<Ended, String> {
+        if self.events.is_empty() {
+            return ended;
+        }
+        let helps = self.limits.helps;
+        let mut held = Held::default();
+        self.shell.submit_holding(&mut self.events, &mut held);
+        for _ in 0..GATHERED_IN_A_ROW {
+            let done = held.is_empty() || !helps || !matches!(ended, Ok(Ended::Empty));
+            if done || !self.fill_at_hand() {
+                break;
             }
+            ended = self.gather();
+            self.shell.submit_holding(&mut self.events, &mut held);
+        }
+        let mut followed = self.shell.tell(held, helps);
+        for _ in 0..KEPT_IN_A_ROW {
+            let Some(promise) = followed.promise.take() else { break };
+            if followed.woke {
+                // A task that was woken here could be run nowhere else while this thread waits.
+                yield_now().await;
+            }
+            followed = self.shell.keep(promise);
+        }
+        ended
+    }
+
+    /// Reads what has come; false if that is nothing, or there is no memory for it. What is wrong
+    /// with the connection is left to be seen by [`Self::fill`].
+    fn fill_at_hand(&mut self) -> bool {
+        // Not the runtime's way: that knows what has come only after it has looked for it.
+        let socket: &TcpStream = self.read_half.as_ref();
+        let come = ioctl_fionread(socket).map_or(0, |come| (come as usize).min(READ_MIN));
+        if come == 0 {
+            return false;
+        }
+        let memory = self.limits.memory.clone().try_acquire_many_owned(come as u32);
+        let Ok(mut memory) = memory else { return false };
+        let before = self.buffer.len();
+        self.buffer.resize(before + come, 0);
+        let into = self.buffer.get_mut(before..).unwrap_or_default();
+        let read = recv(socket, into, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count);
+        self.buffer.truncate(before + read);
+        if let Some(memory) = memory.split(read) {
+            self.hold(memory);
+        }
+        read > 0
+    }
+
+    /// Pays for what is in the buffer.
+    fn hold(&mut self, memory: OwnedSemaphorePermit) {
+        match &mut self.held {
+            Some(held) => held.merge(memory),
+            None => self.held = Some(memory),
         }
     }
 
@@ -261,23 +368,18 @@ impl Reader {
             .await
             .map_err(|_| "no memory for its request; others hold it all".to_owned())?
             .map_err(|error| error.to_string())?;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
-        }
+        self.hold(permit);
         Ok(true)
     }
 
-    async fn request(&mut self, frame: Bytes) -> Result<(), String> {
-        let slots = self.slots.clone().acquire_many_owned(weight(&frame));
-        let slot = slots.await.map_err(|error| error.to_string())?;
+    fn request(&mut self, frame: Bytes, slot: OwnedSemaphorePermit) -> Result<(), String> {
         let cost = frame.len() + 4;
         let memory = self.held.as_mut().and_then(|held| held.split(cost));
         let frame = Bytes::from_owner(PaidFrame { frame, _memory: memory });
         let event = broker::connection::read(self.conn, self.listener, self.serial, frame)?;
         self.line.hold(self.serial, slot);
         self.serial += 1;
-        self.shell.submit(event);
+        self.events.push(event);
         Ok(())
     }
 }
@@ -297,6 +399,10 @@ fn weight(frame: &[u8]) -> u32 {
 const IN_FLIGHT_MAX: usize = 1024;
 /// The places of a request with a large answer: eight of those are under way at a time.
 const HEAVY: u32 = 128;
+/// Syncs that a connection does before it reads on; more are left to others.
+const KEPT_IN_A_ROW: usize = 4;
+/// How often a connection looks for more before it tells of what it has.
+const GATHERED_IN_A_ROW: usize = 16;
 /// Room made for a read.
 const READ_MIN: usize = 64 << 10;
 /// Bytes of requests over all connections.

@@ -15,6 +15,10 @@
 //!
 //! `syncfs` also waits for what others write on the same file system. Where that makes it slow, the
 //! volume does without it for a while.
+//!
+//! Where a sync takes less than waking a thread for it and being woken by it are worth, whoever
+//! brought what is to be synced does it ([`Help`]): one at a time in a volume. It has a [`Promise`]
+//! until then; a promise that is dropped falls to the threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +29,7 @@ use std::time::{Duration, Instant};
 use broker::Lane;
 use bytes::Bytes;
 use ottla_log::disk::os::OsDisk;
-use ottla_log::disk::{Completion, Disk, Op, Submission};
+use ottla_log::disk::{Completion, Disk, Op, Submission, Token};
 use ottla_log::{Damage, ReadPlan};
 
 use crate::log_line;
@@ -34,6 +38,14 @@ use crate::log_line;
 enum Job {
     Submitted(Lane, Submission),
     Ended(Lane),
+}
+
+impl Job {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Submitted(lane, _) | Self::Ended(lane) => *lane,
+        }
+    }
 }
 
 /// What a volume's thread does next.
@@ -56,6 +68,54 @@ pub enum Done {
     Failed,
 }
 
+/// Whether whoever starts operations also carries out a sync among them.
+#[derive(Default)]
+pub enum Help {
+    /// No: that may take long.
+    #[default]
+    No,
+    /// Yes.
+    Offered,
+    /// Yes, and this is the one.
+    Promised(Promise),
+}
+
+impl Help {
+    /// What was promised, if anything was; nothing is offered any more.
+    pub fn take(&mut self) -> Option<Promise> {
+        match std::mem::take(self) {
+            Self::Promised(promise) => Some(promise),
+            Self::No | Self::Offered => None,
+        }
+    }
+}
+
+/// A sync that waits for its holder. The threads of the volume do it if they come by first, or if
+/// this is dropped.
+pub struct Promise {
+    volume: Arc<Volume>,
+    number: usize,
+}
+
+impl Promise {
+    /// A sync to be done now, if one is left that is not better done together with others.
+    fn work(&self) -> Option<Work> {
+        lock(&self.volume.waiting).next_sync()
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.volume.waiting);
+        waiting.helped = false;
+        let may_begin = waiting.may_begin();
+        drop(waiting);
+        if may_begin {
+            self.volume.ready.notify_one();
+        }
+    }
+}
+
 /// Tells of a thread's panic.
 struct Failed<'a>(&'a Sink);
 
@@ -69,6 +129,15 @@ impl Drop for Failed<'_> {
 struct LaneState {
     queue: VecDeque<Submission>,
     pooled: usize,
+}
+
+impl LaneState {
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Submitted(_, submission) => self.queue.push_back(submission),
+            Job::Ended(_) => self.pooled -= 1,
+        }
+    }
 }
 
 /// The lanes with something to do. Most logs are idle: there is nothing of theirs here.
@@ -129,6 +198,8 @@ struct Waiting {
     sync_takes: Duration,
     /// Threads that do what is no sync.
     others_busy: usize,
+    /// Somebody promised to do a sync, or is doing it.
+    helped: bool,
     /// Nothing comes any more.
     closed: bool,
 }
@@ -156,9 +227,11 @@ impl Work {
 }
 
 impl Volume {
-    /// `covered`: it can be done together with others.
-    fn put(&self, work: Work, covered: bool) {
+    /// `covered`: it can be done together with others. `helps`: the caller can do a sync. True if
+    /// it has to, or to hand it over.
+    fn put(&self, work: Work, covered: bool, helps: bool) -> bool {
         let mut waiting = lock(&self.waiting);
+        let helps = helps && work.is_sync() && waiting.takes_help();
         match work {
             Work::Operation(lane, submission) if covered => {
                 if matches!(submission.op, Op::Sync { .. }) {
@@ -180,11 +253,13 @@ impl Volume {
             }
             other => waiting.others.push_back(other),
         }
+        waiting.helped |= helps;
         let may_begin = waiting.may_begin();
         drop(waiting);
-        if may_begin {
+        if may_begin && !helps {
             self.ready.notify_one();
         }
+        helps
     }
 
     /// Waits for something to do; `None` at the end.
@@ -288,16 +363,33 @@ impl Waiting {
             self.others_busy += 1;
             return Some(work);
         }
+        if self.is_sweep_due(may_share) {
+            self.sweeping = true;
+            return Some(Work::Sweep(self.syncs.drain(..).collect()));
+        }
+        self.next_sync()
+    }
+
+    /// True where nobody syncs, and a sync takes so little time that nobody misses who does it.
+    fn takes_help(&self) -> bool {
+        let is_idle = self.syncing == 0 && self.syncs.is_empty() && self.alone.is_empty();
+        is_idle && !self.sweeping && !self.helped && self.sync_takes < HELP_MAX
+    }
+
+    fn is_sweep_due(&self, may_share: bool) -> bool {
+        let many = self.syncs.len() >= SWEEP_MIN;
+        many && may_share && self.alone.is_empty() && !self.sweeping
+    }
+
+    /// The sync of one file, unless that would keep others from being done together.
+    fn next_sync(&mut self) -> Option<Work> {
+        let may_share = self.may_share();
         if let Some((lane, submission)) = self.alone.pop_front() {
             self.syncing += 1;
             return Some(Work::Operation(lane, submission));
         }
-        if self.sweeping {
+        if self.sweeping || self.is_sweep_due(may_share) {
             return None;
-        }
-        if self.syncs.len() >= SWEEP_MIN && may_share {
-            self.sweeping = true;
-            return Some(Work::Sweep(self.syncs.drain(..).collect()));
         }
         // More of them at once would only keep the device from being asked once for all.
         if may_share && self.syncing >= SYNCING_MAX {
@@ -376,7 +468,7 @@ impl DiskRunner {
     /// Reads for the node, on the threads of the volume.
     pub fn read(&self, lane: Lane, load: u64, plan: ReadPlan) {
         let volume = plan.file().map_or(0, |file| self.disk.volume_of_file(file));
-        self.put(volume, Work::Read(lane, load, plan));
+        self.put(volume, Work::Read(lane, load, plan), &mut Help::No);
     }
 
     /// Operations submitted and not ended.
@@ -391,7 +483,7 @@ impl DiskRunner {
 
     /// Starts what can be started, unless another thread is at it; `done` takes the quick ones'
     /// ends. False if there was nothing to do.
-    pub fn run(&self, done: &mut Vec<(Lane, Completion)>) -> bool {
+    pub fn run(&self, help: &mut Help, done: &mut Vec<(Lane, Completion)>) -> bool {
         let mut worked = false;
         // Whoever holds the lanes looks at the inbox again after letting go, so nothing that was
         // put there meanwhile is left behind.
@@ -404,23 +496,34 @@ impl DiskRunner {
             };
             let jobs = std::mem::take(&mut *lock(&self.inbox));
             worked |= !jobs.is_empty();
-            for job in jobs {
-                let lane = match &job {
-                    Job::Submitted(lane, _) | Job::Ended(lane) => *lane,
-                };
+            let mut jobs = jobs.into_iter().peekable();
+            while let Some(job) = jobs.next() {
+                let lane = job.lane();
                 let state = lanes.state(lane);
-                match job {
-                    Job::Submitted(_, submission) => state.queue.push_back(submission),
-                    Job::Ended(_) => state.pooled -= 1,
+                state.take(job);
+                while let Some(job) = jobs.next_if(|job| job.lane() == lane) {
+                    state.take(job);
                 }
-                self.advance(lane, state, done);
+                self.advance(lane, state, help, done);
                 lanes.rest(lane);
             }
         }
         worked
     }
 
-    fn put(&self, number: usize, work: Work) {
+    /// Does what was promised, if nobody did yet; gives what ended.
+    pub fn keep(&self, promise: &Promise) -> Vec<(Lane, Completion)> {
+        let Some(work) = promise.work() else { return Vec::new() };
+        match carry_out(&self.disk, promise.number, &promise.volume, work) {
+            Done::Operations(done) => {
+                lock(&self.inbox).extend(done.iter().map(|(lane, _)| Job::Ended(*lane)));
+                done
+            }
+            Done::Read(..) | Done::Failed => Vec::new(),
+        }
+    }
+
+    fn put(&self, number: usize, work: Work, help: &mut Help) {
         let Some(volume) = self.volumes.get(number) else { return };
         let covered = match &work {
             Work::Operation(_, Submission { op: Op::Sync { file }, .. }) => {
@@ -431,10 +534,18 @@ impl DiskRunner {
             }
             _ => false,
         };
-        volume.put(work, covered);
+        if volume.put(work, covered, matches!(help, Help::Offered)) {
+            *help = Help::Promised(Promise { volume: volume.clone(), number });
+        }
     }
 
-    fn advance(&self, lane: Lane, state: &mut LaneState, done: &mut Vec<(Lane, Completion)>) {
+    fn advance(
+        &self,
+        lane: Lane,
+        state: &mut LaneState,
+        help: &mut Help,
+        done: &mut Vec<(Lane, Completion)>,
+    ) {
         while let Some(front) = state.queue.front() {
             let may_overtake = matches!(front.op, Op::Write { .. } | Op::Sync { .. });
             if state.pooled > 0 && !may_overtake {
@@ -444,13 +555,35 @@ impl DiskRunner {
             if waits_for_device(&submission.op) {
                 state.pooled += 1;
                 let volume = self.disk.volume(&submission.op);
-                self.put(volume, Work::Operation(lane, submission));
+                self.put(volume, Work::Operation(lane, submission), help);
             } else {
-                let result = self.disk.execute(&submission.op);
-                done.push((lane, Completion { token: submission.token, result }));
+                let (op, others) = with_next(submission.op, &mut state.queue);
+                let result = self.disk.execute(&op);
+                let tokens = std::iter::once(submission.token).chain(others);
+                let end = |token| (lane, Completion { token, result: result.clone() });
+                done.extend(tokens.map(end));
             }
         }
     }
+}
+
+/// One write for it and for those that go on where it ends; these are taken out of the queue, and
+/// what becomes of it becomes of them. Anything else as it is.
+fn with_next(op: Op, queue: &mut VecDeque<Submission>) -> (Op, Vec<Token>) {
+    let mut others = Vec::new();
+    let Op::Write { file, at, mut parts } = op else { return (op, others) };
+    let mut end = at + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+    while let Some(Submission { token, op: Op::Write { parts: more, .. } }) =
+        queue.pop_front_if(|next| {
+            matches!(&next.op, Op::Write { file: of, at, parts: more }
+                if (*of, *at) == (file, end) && parts.len() + more.len() <= PARTS_MAX)
+        })
+    {
+        end += more.iter().map(|part| part.len() as u64).sum::<u64>();
+        parts.extend(more);
+        others.push(token);
+    }
+    (Op::Write { file, at, parts }, others)
 }
 
 fn waits_for_device(op: &Op) -> bool {
@@ -552,6 +685,8 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Parts of one write, at most.
+const PARTS_MAX: usize = 256;
 /// So many lanes that became idle keep their memory for others.
 const SPARE_LANES: usize = 64;
 /// So many syncs that wait become one `syncfs`.
@@ -560,6 +695,8 @@ const SWEEP_MIN: usize = 8;
 const SYNCING_MAX: usize = 4;
 /// So many small files are done together at most: others must not wait for ever.
 const NAMES_MAX: usize = 512;
+/// A sync that takes longer is worth a thread.
+const HELP_MAX: Duration = Duration::from_millis(1);
 /// How long a sweep may take in any case.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
 /// Threads of a volume that may do what is no sync, which may take long.
@@ -570,7 +707,7 @@ const WITHOUT_SWEEPS: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ottla_log::disk::{FileId, Token};
+    use ottla_log::disk::FileId;
 
     fn sync(number: u64) -> (Lane, Submission) {
         let op = Op::Sync { file: FileId(number) };
@@ -647,14 +784,20 @@ mod tests {
             let (lane, submission) = sync(number);
             Work::Operation(lane, submission)
         };
-        (0..20).for_each(|number| volume.put(work(number), false));
+        (0..20).for_each(|number| {
+            volume.put(work(number), false, false);
+        });
         assert!(matches!(volume.take(), Some(Work::Operation(Lane(0), _))), "no sweep");
         // There is no volume 1 to be swept.
         let volume = Volume::default();
-        (0..20).for_each(|number| volume.put(work(number), true));
+        (0..20).for_each(|number| {
+            volume.put(work(number), true, false);
+        });
         let Some(Work::Sweep(syncs)) = volume.take() else { panic!("no sweep") };
         assert!(sweep(&disk, 1, &volume, syncs).is_empty());
-        (0..20).for_each(|number| volume.put(work(20 + number), true));
+        (0..20).for_each(|number| {
+            volume.put(work(20 + number), true, false);
+        });
         for number in 0..40 {
             let Some(Work::Operation(lane, _)) = volume.take() else { panic!("a sweep") };
             assert_eq!(lane, Lane(number));
@@ -686,7 +829,7 @@ mod tests {
             let tokens = (number * 3..).map(Token);
             let submissions = ops.into_iter().zip(tokens);
             runner.submit(submissions.map(|(op, token)| (lane, Submission { token, op })));
-            runner.run(&mut quick);
+            runner.run(&mut Help::No, &mut quick);
         }
         assert_eq!(quick.len() as u64, 2 * count);
         assert!((0..count).all(|number| disk.volume_of_file(FileId(number)) as u64 == number % 2));

@@ -2,14 +2,15 @@
 //!
 //! Whoever brings the answer that is next sends it, if it is small, at hand, and the socket takes
 //! it at once: the thread that made a batch durable also tells its producer, and no other thread
-//! has to wake up for that. Everything else is done by the connection's writer task.
+//! has to wake up for that. Answers that come together leave together. Everything else is done by
+//! the connection's writer task.
 //!
 //! Invariants:
 //! - I1: one thread sends at a time; it holds `sending`, not the lock.
 //! - I2: a thread that brings an answer never waits for the peer or the device.
 //! - I3: whoever stops sending looks first for answers that came meanwhile, or wakes the task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,8 +42,8 @@ struct State {
     places: BTreeMap<u64, OwnedSemaphorePermit>,
     /// Somebody sends, or nothing is sent any more.
     sending: bool,
-    /// What somebody could not finish and left, with `sending`, to the task.
-    left: Option<Left>,
+    /// What somebody could not finish and left, with `sending`, to the task, in order.
+    left: VecDeque<Left>,
     /// Told once when the connection is to be closed.
     closing: Option<oneshot::Sender<()>>,
 }
@@ -71,7 +72,7 @@ impl Line {
             order: Order::new(),
             places: BTreeMap::new(),
             sending: false,
-            left: None,
+            left: VecDeque::new(),
             closing: Some(closing),
         };
         Self { half, state: Mutex::new(state), wake: Notify::new() }
@@ -93,64 +94,76 @@ impl Line {
         self.wake.notify_one();
     }
 
-    /// Takes an answer; sends it and those that waited for it, up to so many, and gives how many.
-    /// The task sends the others.
-    pub fn answer(&self, reply: Reply, sender: &Sender, here: usize) -> usize {
-        let mut sent = 0;
+    /// Takes answers; sends them and those that waited for them, if they are to be sent `here`, and
+    /// leaves the others to the task. True if that was woken.
+    pub fn answer(&self, replies: Vec<Reply>, sender: &Sender, here: bool) -> bool {
         let mut state = self.lock();
-        state.order.early.insert(reply.call.serial, reply);
-        while sent < here && !state.sending {
-            let Some((reply, place)) = state.next() else { break };
+        state.order.early.extend(replies.into_iter().map(|reply| (reply.call.serial, reply)));
+        let mut rounds = if here { ROUNDS } else { 0 };
+        while rounds > 0 && !state.sending {
+            let Some(first) = state.next() else { break };
+            rounds -= 1;
             drop(state);
             let guard = Unfinished(self);
-            let left = self.try_send(reply, place, sender);
+            let left = self.try_send(first, sender);
             std::mem::forget(guard);
             state = self.lock();
-            state.left = left;
-            if state.left.is_some() {
+            if !left.is_empty() {
+                state.left = left;
                 break;
             }
             state.sending = false;
-            sent += 1;
         }
         // I3. If another sends, it looks for more itself.
         let ended = state.order.until.is_some();
-        if state.left.is_some() || (!state.sending && (ended || state.order.is_ready())) {
-            drop(state);
+        let wakes = !state.left.is_empty() || !state.sending && (ended || state.order.is_ready());
+        drop(state);
+        if wakes {
             self.wake.notify_one();
         }
-        sent
+        wakes
     }
 
-    /// Sends an answer if nobody has to be waited for; else gives what is left to do.
-    fn try_send(
-        &self,
-        reply: Reply,
-        place: Option<OwnedSemaphorePermit>,
-        sender: &Sender,
-    ) -> Option<Left> {
-        let left = |what| Some(Left { what, place });
-        if !is_light(reply.call.api) || matches!(reply.body, Body::Offsets(_)) {
-            return left(What::Reply(Box::new(reply)));
+    /// Sends an answer and those that are next, as far as nobody has to be waited for, all at once;
+    /// gives what is left to do.
+    fn try_send(&self, first: Next, sender: &Sender) -> VecDeque<Left> {
+        let mut left = VecDeque::new();
+        let mut parts = Vec::new();
+        let mut places = Vec::new();
+        let mut next = Some(first);
+        while let Some((reply, place)) = next {
+            match at_hand(reply, sender) {
+                Ok(more) => parts.extend(more),
+                Err(what) => {
+                    left.push_back(Left { what, place });
+                    break;
+                }
+            }
+            places.push(place);
+            next = if parts.len() < PARTS_MAX { self.lock().next() } else { None };
         }
-        let name = reply.call.api.facts().name;
-        let parts = match sender.prepare_at_hand(reply) {
-            Ok(Ok(None)) => return None,
-            Ok(Ok(Some(answer))) => match answer.into_parts() {
-                Ok(parts) => parts,
-                Err(answer) => return left(What::Answer(answer)),
-            },
-            Ok(Err(reply)) => return left(What::Reply(Box::new(reply))),
-            Err(error) => return left(What::Broken(format!("{name} response: {error}"))),
-        };
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        let sent = match self.half.try_write_vectored(&slices) {
+        let sent = match slices.as_slice() {
+            [] => Ok(0),
+            slices => self.half.try_write_vectored(slices),
+        };
+        let sent = match sent {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return left(What::Broken(gone(&error))),
+            Err(error) => {
+                return VecDeque::from([Left { what: What::Broken(gone(&error)), place: None }]);
+            }
         };
         let rest = rest(parts, sent);
-        if rest.is_empty() { None } else { left(What::Answer(Answer::rest(rest))) }
+        if !rest.is_empty() {
+            // Which of them it is the rest of does not matter: their places are of one connection.
+            let place = places.into_iter().flatten().reduce(|mut all, place| {
+                all.merge(place);
+                all
+            });
+            left.push_front(Left { what: What::Answer(Answer::rest(rest)), place });
+        }
+        left
     }
 
     /// The writer task: sends what was left to it; ends with the reason to close, or an empty one.
@@ -168,7 +181,7 @@ impl Line {
                 return reason;
             }
             drop(place);
-            self.lock().sending = false;
+            self.lock().finished();
             // Nor may a peer whose socket always takes more keep a thread from all others.
             consume_budget().await;
         }
@@ -208,17 +221,22 @@ struct Unfinished<'a>(&'a Line);
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         let what = What::Broken("its answer could not be made; see the panic above".to_owned());
-        self.0.lock().left = Some(Left { what, place: None });
+        self.0.lock().left = VecDeque::from([Left { what, place: None }]);
         self.0.wake.notify_one();
     }
 }
 
 impl State {
     /// The answer that is next, if it is there, for whoever sends from now on.
-    fn next(&mut self) -> Option<(Reply, Option<OwnedSemaphorePermit>)> {
+    fn next(&mut self) -> Option<Next> {
         let (serial, reply) = self.order.pop()?;
         self.sending = true;
         Some((reply, self.places.remove(&serial)))
+    }
+
+    /// The task did what was left, or one thing of it.
+    fn finished(&mut self) {
+        self.sending = !self.left.is_empty();
     }
 
     /// What the task does next, if anything.
@@ -226,7 +244,7 @@ impl State {
     /// # Errors
     /// Nothing any more, for that reason.
     fn left_to_do(&mut self) -> Result<Option<Left>, String> {
-        if let Some(left) = self.left.take() {
+        if let Some(left) = self.left.pop_front() {
             return Ok(Some(left));
         }
         if self.sending {
@@ -242,6 +260,23 @@ impl State {
             }
             None => Ok(None),
         }
+    }
+}
+
+/// An answer that is next, and the place in line it holds.
+type Next = (Reply, Option<OwnedSemaphorePermit>);
+
+/// What to send of an answer, if nobody has to be waited for; else what is left to do.
+fn at_hand(reply: Reply, sender: &Sender) -> Result<Vec<Bytes>, What> {
+    if !is_light(reply.call.api) || matches!(reply.body, Body::Offsets(_)) {
+        return Err(What::Reply(Box::new(reply)));
+    }
+    let name = reply.call.api.facts().name;
+    match sender.prepare_at_hand(reply) {
+        Ok(Ok(None)) => Ok(Vec::new()),
+        Ok(Ok(Some(answer))) => answer.into_parts().map_err(What::Answer),
+        Ok(Err(reply)) => Err(What::Reply(Box::new(reply))),
+        Err(error) => Err(What::Broken(format!("{name} response: {error}"))),
     }
 }
 
@@ -299,6 +334,11 @@ fn rest(mut parts: Vec<Bytes>, mut sent: usize) -> Vec<Bytes> {
     });
     parts
 }
+
+/// How often who brings answers sends what came meanwhile, too.
+const ROUNDS: usize = 4;
+/// Parts of answers that are sent at once, about; the system takes up to 1024.
+const PARTS_MAX: usize = 256;
 
 /// True if answers of that API are small, or (of a Fetch) held in a file until they are sent.
 pub fn is_light(api: ApiKey) -> bool {

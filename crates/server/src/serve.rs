@@ -87,6 +87,15 @@ impl Settings {
             format: true,
         }
     }
+
+    /// All its directories, each once: where one is slow, the others are not.
+    pub fn dirs(&self) -> Vec<&PathBuf> {
+        let mut dirs: Vec<&PathBuf> = self.log_dirs.iter().collect();
+        if !dirs.contains(&&self.metadata_dir) {
+            dirs.push(&self.metadata_dir);
+        }
+        dirs
+    }
 }
 
 /// Why a node does not serve, for the operator.
@@ -126,10 +135,7 @@ pub struct Running {
 /// What the operator has to change.
 pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let open_files = raise_open_files();
-    let mut dirs: Vec<&PathBuf> = settings.log_dirs.iter().collect();
-    if !dirs.contains(&&settings.metadata_dir) {
-        dirs.push(&settings.metadata_dir);
-    }
+    let dirs = settings.dirs();
     let mut locks = Vec::new();
     for dir in &dirs {
         locks.push(lock::acquire(dir, settings.format).map_err(ServeError)?);
@@ -195,7 +201,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     // What is described as the level is the one that holds.
     node.log_levels.insert("root".to_owned(), log_line::level().to_owned());
     let cluster_id = node.config.cluster_id.clone();
-    let limits = Arc::new(Limits::new(&node));
+    let limits = Arc::new(Limits::new(&node, disk.volumes()));
     let shell = Shell::new(node, disk).map_err(|error| ServeError(error.to_string()))?;
     desk.open(shell.clone());
     let serials = Arc::new(AtomicU64::new(1));

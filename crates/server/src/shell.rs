@@ -18,7 +18,7 @@ use ottla_log::disk::{Completion, Submission};
 use tokio::sync::Notify;
 
 use crate::clean::Cleaners;
-use crate::disk::{DiskRunner, Done};
+use crate::disk::{DiskRunner, Done, Help, Promise};
 use crate::full::{Errand, Errands};
 use crate::key_filter;
 use crate::line::Line;
@@ -131,6 +131,35 @@ impl Shell {
         self.pump();
     }
 
+    /// Brings events to the node, and takes them out of `events`. What quick operations of the disk
+    /// end is left in `held`, and has to be told of by [`Self::tell`] before long: the caller may
+    /// have more that one sync can make durable together.
+    pub fn submit_holding(&self, events: &mut Vec<Event>, held: &mut Held) {
+        let Some(runner) = self.runner.get() else { return };
+        lock(&self.inbox).append(events);
+        while self.step(runner, &mut held.woke) | runner.run(&mut Help::No, &mut held.done) {}
+    }
+
+    /// Tells the node of what was held. The caller may be given a sync to do if it `helps`;
+    /// [`Self::keep`] is next for it then, and must not be put off.
+    pub fn tell(&self, held: Held, helps: bool) -> Followed {
+        self.completed(held.done);
+        let mut followed = self.pump_helping(if helps { Help::Offered } else { Help::No });
+        followed.woke |= held.woke;
+        followed
+    }
+
+    /// Does the sync that was promised, and what follows. Waits for the device.
+    pub fn keep(&self, promise: Promise) -> Followed {
+        let Some(runner) = self.runner.get() else { return Followed::default() };
+        let guard = Unkept(self);
+        let done = runner.keep(&promise);
+        std::mem::forget(guard);
+        drop(promise);
+        self.completed(done);
+        self.pump_helping(Help::Offered)
+    }
+
     /// Tells the node of damage that somebody came across.
     pub fn damaged(&self, damage: Vec<Damage>) {
         if !damage.is_empty() {
@@ -186,14 +215,19 @@ impl Shell {
 
     /// Works until there is nothing left to do or another thread does it.
     pub fn pump(&self) {
-        let Some(runner) = self.runner.get() else { return };
+        self.pump_helping(Help::No);
+    }
+
+    fn pump_helping(&self, mut help: Help) -> Followed {
+        let mut woke = false;
+        let Some(runner) = self.runner.get() else { return Followed::default() };
         loop {
-            let stepped = self.step(runner);
+            let stepped = self.step(runner, &mut woke);
             let mut done = Vec::new();
-            let ran = runner.run(&mut done);
+            let ran = runner.run(&mut help, &mut done);
             self.completed(done);
             if !stepped && !ran {
-                return;
+                return Followed { promise: help.take(), woke };
             }
         }
     }
@@ -203,8 +237,15 @@ impl Shell {
             return;
         }
         let count = done.len();
-        let events = done.into_iter().map(|(lane, done)| Event::Completed(lane, done));
-        lock(&self.inbox).extend(events);
+        // What ended together is told of together, so that one sync makes it durable.
+        let mut events: Vec<Event> = Vec::new();
+        for (lane, done) in done {
+            match events.last_mut() {
+                Some(Event::Completed(last, together)) if *last == lane => together.push(done),
+                _ => events.push(Event::Completed(lane, vec![done])),
+            }
+        }
+        lock(&self.inbox).append(&mut events);
         // After the events are in the inbox: whoever then sees nothing outstanding finds them.
         if let Some(runner) = self.runner.get() {
             runner.ended(count);
@@ -212,8 +253,8 @@ impl Shell {
     }
 
     /// Steps the node with what is in the inbox; false if that was nothing or another thread has
-    /// the node.
-    fn step(&self, runner: &DiskRunner) -> bool {
+    /// the node. `woke` becomes true if a task was woken for what followed.
+    fn step(&self, runner: &DiskRunner, woke: &mut bool) -> bool {
         let mut worked = false;
         while !lock(&self.inbox).is_empty() {
             let mut guard = match self.node.try_lock() {
@@ -253,9 +294,10 @@ impl Shell {
             // And the deadline, or an older step could put back a later one.
             if self.next_deadline_ms.swap(deadline, Ordering::AcqRel) > deadline {
                 self.deadline_changed.notify_one();
+                *woke = true;
             }
             drop(guard);
-            self.deliver(effects);
+            *woke |= self.deliver(effects);
         }
         worked
     }
@@ -268,29 +310,35 @@ impl Shell {
         self.halted.notify_one();
     }
 
-    fn deliver(&self, effects: Vec<Effect>) {
-        if effects.is_empty() {
-            return;
-        }
-        // A connection that is gone needs no answer.
-        let line = |conn: ConnId| {
-            let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
-            connections.get(&conn).cloned()
-        };
+    /// True if a task was woken.
+    fn deliver(&self, effects: Vec<Effect>) -> bool {
+        let mut woke = false;
         // When many are answered at once, the threads of the runtime share the work.
         let mut here = AT_ONCE;
-        for effect in effects {
+        let mut effects = effects.into_iter().peekable();
+        while let Some(effect) = effects.next() {
             match effect {
                 Effect::Reply(reply) => {
-                    if let Some(line) = line(reply.call.conn) {
+                    let conn = reply.call.conn;
+                    let mut replies = vec![reply];
+                    let follows = |effect: &Effect| match effect {
+                        Effect::Reply(reply) => reply.call.conn == conn,
+                        _ => false,
+                    };
+                    while let Some(Effect::Reply(reply)) = effects.next_if(follows) {
+                        replies.push(reply);
+                    }
+                    if let Some(line) = self.line(conn) {
                         // An answer that can't be made ends its connection, and no other.
-                        let answer = || line.answer(reply, &self.sender, here);
-                        here -= catch_unwind(AssertUnwindSafe(answer)).unwrap_or(0);
+                        let answer = || line.answer(replies, &self.sender, here > 0);
+                        woke |= catch_unwind(AssertUnwindSafe(answer)).unwrap_or(true);
+                        here = here.saturating_sub(1);
                     }
                 }
                 Effect::Close(conn, serial, reason) => {
-                    if let Some(line) = line(conn) {
+                    if let Some(line) = self.line(conn) {
                         line.close(serial, reason);
+                        woke = true;
                     }
                 }
                 Effect::Info(text) => log_line::line("INFO", &text),
@@ -328,6 +376,45 @@ impl Shell {
                 Effect::Disk(..) | Effect::Load(..) => {}
             }
         }
+        woke
+    }
+
+    /// A connection that is gone needs no answer.
+    fn line(&self, conn: ConnId) -> Option<Arc<Line>> {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections.get(&conn).cloned()
+    }
+}
+
+/// Operations of the disk that ended, and that the node does not know of yet.
+#[derive(Default)]
+pub struct Held {
+    done: Vec<(Lane, Completion)>,
+    woke: bool,
+}
+
+impl Held {
+    /// True if there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty()
+    }
+}
+
+/// What came of events.
+#[derive(Default)]
+pub struct Followed {
+    /// A sync that is left to whoever brought them.
+    pub promise: Option<Promise>,
+    /// A task was woken, perhaps to run next on this thread.
+    pub woke: bool,
+}
+
+/// Halts the node if a sync panics: what it was to make durable never will be.
+struct Unkept<'a>(&'a Shell);
+
+impl Drop for Unkept<'_> {
+    fn drop(&mut self) {
+        self.0.halt("a sync failed half way; see the panic above");
     }
 }
 
@@ -341,5 +428,5 @@ const NOTHING: ottla_log::disk::Op =
 
 /// Of a volume: enough to keep a device's queue busy.
 const DISK_THREADS: usize = 8;
-/// Answers that the thread that brings them sends by itself.
+/// Connections whose answers the thread that brings them sends by itself.
 const AT_ONCE: usize = 4;

@@ -809,9 +809,31 @@ impl<'a> World<'a> {
     fn disk_ends(&mut self, started: Started) -> Result<(), String> {
         let lane = started.lane;
         self.note(|| format!("disk, lane {}", lane.0), 4 << 32 | lane.0);
-        let (completion, more) = self.lanes.end(started, &self.disk, &mut self.random);
-        self.schedule(more);
-        self.give(Event::Completed(lane, completion))
+        let mut together = Vec::new();
+        // The shell tells of a lane's operations together, if they ended together.
+        let alone = self.random.chance(50);
+        let mut next = Some(started);
+        while let Some(started) = next {
+            let (completion, more) = self.lanes.end(started, &self.disk, &mut self.random);
+            self.schedule(more);
+            together.push(completion);
+            next = if alone { None } else { self.ends_soon(lane) };
+        }
+        self.give(Event::Completed(lane, together))
+    }
+
+    /// Another operation of that lane that is about to end.
+    fn ends_soon(&mut self, lane: Lane) -> Option<Started> {
+        let until = (self.now_us + 100, u64::MAX);
+        let is_meant = |of: u64, what: &Happening| {
+            of == self.life && matches!(what, Happening::DiskEnds(ended) if ended.lane == lane)
+        };
+        let mut soon = self.queue.range(..until);
+        let key = soon.find_map(|(key, (of, what))| is_meant(*of, what).then_some(*key))?;
+        match self.queue.remove(&key)? {
+            (_, Happening::DiskEnds(started)) => Some(started),
+            _ => None,
+        }
     }
 
     /// The next step of a compaction, which is a thread of its own in `server`.

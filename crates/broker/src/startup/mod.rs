@@ -439,7 +439,7 @@ fn drive_node(
                 let result = disk.execute(&submission.op);
                 let completion = Completion { token: submission.token, result };
                 let mut more = Vec::new();
-                node.step(now, crate::event::Event::Completed(lane, completion), &mut more);
+                node.step(now, crate::event::Event::Completed(lane, vec![completion]), &mut more);
                 queue.extend(more);
             }
             Effect::Halt(reason) => return Err(StartError(reason)),

@@ -87,7 +87,7 @@ impl Rig {
                     Effect::Disk(lane, submission) => {
                         let result = self.disk.execute(&submission.op);
                         let completion = Completion { token: submission.token, result };
-                        let event = Event::Completed(lane, completion);
+                        let event = Event::Completed(lane, vec![completion]);
                         if self.stuck == Some(lane) {
                             self.late.push(event);
                         } else {

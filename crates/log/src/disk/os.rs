@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, IoSlice, Write as _};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -1034,15 +1034,28 @@ fn sync_file_system(dir: &File, flush_after: bool) -> io::Result<()> {
 
 /// Small parts are joined, so that a stamped batch costs one system call; large ones are written
 /// as they are.
+/// The system takes a few parts at a time, and may take a part of them.
 fn write_parts(file: &File, at: u64, parts: &[Bytes]) -> io::Result<()> {
     let total: usize = parts.iter().map(Bytes::len).sum();
-    if parts.len() > 1 && total <= JOIN_BYTES_MAX {
-        return file.write_all_at(&parts.concat(), at);
+    match parts {
+        [] => return Ok(()),
+        [part] => return file.write_all_at(part, at),
+        _ if total <= JOIN_BYTES_MAX => return file.write_all_at(&parts.concat(), at),
+        _ => {}
     }
-    let mut at = at;
-    for part in parts {
-        file.write_all_at(part, at)?;
-        at += part.len() as u64;
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let (mut left, mut at) = (slices.as_mut_slice(), at);
+    while !left.is_empty() {
+        let some = left.get(..WRITE_PARTS_MAX).unwrap_or(left);
+        match rustix::io::pwritev(file, some, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
@@ -1087,7 +1100,10 @@ const LOOKED_AT: usize = 64;
 const LOOKED_AT_MAX: usize = 1 << 20;
 /// So many operations share their syncs.
 const SHARED_MIN: usize = 8;
-const JOIN_BYTES_MAX: usize = 64 * 1024;
+/// Parts that one call writes: the system refuses more than 1024.
+const WRITE_PARTS_MAX: usize = 1024;
+/// Of parts that are joined, since that costs less than to hand them over one by one.
+const JOIN_BYTES_MAX: usize = 4096;
 /// Of a file, read at once where no sync is near.
 const WARM_BYTES: usize = 1 << 20;
 /// How long a read waits for a sync to end.
@@ -1242,6 +1258,11 @@ mod tests {
         run(Op::Sync { file });
         assert_eq!(disk.len(file).unwrap(), 4 + JOIN_BYTES_MAX as u64);
         assert_eq!(disk.read_at(file, 0, 9).unwrap(), "heheadhxx");
+        let many: Vec<Bytes> =
+            (0..3000).map(|n| Bytes::from(n.to_string().repeat(n % 7))).collect();
+        run(Op::Write { file, at: 3, parts: many.clone() });
+        let written = disk.read_at(file, 3, many.iter().map(Bytes::len).sum()).unwrap();
+        assert_eq!(written, many.concat());
         run(Op::Truncate { file, len: 3 });
         assert_eq!(disk.read_at(file, 1, usize::MAX).unwrap(), "eh");
         assert!(disk.read_at(file, 9, 9).unwrap().is_empty());
