@@ -250,18 +250,20 @@ impl Reader {
         if self.events.is_empty() {
             return ended;
         }
-        let helps = self.limits.helps;
-        let mut held = Held::default();
-        self.shell.submit_holding(&mut self.events, &mut held);
+        let mut held = Held::new(self.shell.clone());
+        held.bring(&mut self.events);
+        // Several logs are better made durable side by side, by others.
+        let may_help = self.limits.helps;
+        let helps = |held: &Held| may_help && held.is_of_one_log();
         for _ in 0..GATHERED_IN_A_ROW {
-            let done = held.is_empty() || !helps || !matches!(ended, Ok(Ended::Empty));
-            if done || !self.fill_at_hand() {
+            if !helps(&held) || !matches!(ended, Ok(Ended::Empty)) || !self.fill_at_hand() {
                 break;
             }
             ended = self.gather();
-            self.shell.submit_holding(&mut self.events, &mut held);
+            held.bring(&mut self.events);
         }
-        let mut followed = self.shell.tell(held, helps);
+        let helps = helps(&held);
+        let mut followed = held.tell(helps);
         for _ in 0..KEPT_IN_A_ROW {
             let Some(promise) = followed.promise.take() else { break };
             if followed.woke {

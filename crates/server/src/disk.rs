@@ -16,9 +16,9 @@
 //! `syncfs` also waits for what others write on the same file system. Where that makes it slow, the
 //! volume does without it for a while.
 //!
-//! Where a sync takes less than waking a thread for it and being woken by it are worth, whoever
-//! brought what is to be synced does it ([`Help`]): one at a time in a volume. It has a [`Promise`]
-//! until then; a promise that is dropped falls to the threads.
+//! Where a sync is quick, whoever brought what is to be synced does it, so that no thread has to be
+//! woken ([`Help`]): one at a time in a volume. Until then it has a [`Promise`]; one that is dropped
+//! falls to the threads. So do syncs of several logs: the threads do them side by side.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,24 +90,55 @@ impl Help {
     }
 }
 
-/// A sync that waits for its holder. The threads of the volume do it if they come by first, or if
+/// Syncs that wait for its holder. The threads of the volume do them if they come by first, or if
 /// this is dropped.
 pub struct Promise {
     volume: Arc<Volume>,
     number: usize,
 }
 
+/// Whether somebody other than the threads does syncs.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Helper {
+    /// Nobody.
+    #[default]
+    No,
+    /// Somebody will.
+    Promised,
+    /// Somebody does.
+    Busy,
+}
+
 impl Promise {
-    /// A sync to be done now, if one is left that is not better done together with others.
+    /// Syncs to be done now, if any are left.
     fn work(&self) -> Option<Work> {
-        lock(&self.volume.waiting).next_sync()
+        let mut waiting = lock(&self.volume.waiting);
+        waiting.helper = Helper::Busy;
+        let work = waiting.next_sync();
+        let more = waiting.may_begin();
+        drop(waiting);
+        if more {
+            self.volume.ready.notify_one();
+        }
+        work
+    }
+
+    /// The number of the volume.
+    pub fn volume(&self) -> usize {
+        self.number
+    }
+
+    /// True if more came meanwhile, and nobody is at it.
+    pub fn goes_on(&self) -> bool {
+        let waiting = lock(&self.volume.waiting);
+        waiting.is_free() && !(waiting.syncs.is_empty() && waiting.alone.is_empty())
     }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
         let mut waiting = lock(&self.volume.waiting);
-        waiting.helped = false;
+        waiting.helper = Helper::No;
         let may_begin = waiting.may_begin();
         drop(waiting);
         if may_begin {
@@ -198,10 +229,40 @@ struct Waiting {
     sync_takes: Duration,
     /// Threads that do what is no sync.
     others_busy: usize,
-    /// Somebody promised to do a sync, or is doing it.
-    helped: bool,
+    /// Somebody promised to do the syncs that wait, or is at it.
+    helper: Helper,
+    /// Whether it pays to do names together.
+    names_together: Trial,
     /// Nothing comes any more.
     closed: bool,
+}
+
+/// Whether it pays to do things together: it does not while others write much to the file system.
+#[derive(Default)]
+struct Trial {
+    /// How much longer it took than one by one, of late.
+    lost: Duration,
+    /// How long to do without when that is too much; longer each time in a row.
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Trial {
+    fn pays(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// It took so long, and would have taken about so long apart.
+    fn took(&mut self, took: Duration, apart: Duration) {
+        self.lost = (self.lost + took).saturating_sub(apart);
+        if self.lost > SWEEP_PATIENCE {
+            let pause = self.pause.clamp(SWEEP_PATIENCE, WITHOUT_SWEEPS);
+            self.until = Some(Instant::now() + pause);
+            (self.lost, self.pause) = (Duration::ZERO, pause * 2);
+        } else if self.lost.is_zero() {
+            self.pause = Duration::ZERO;
+        }
+    }
 }
 
 /// Executes disk operations.
@@ -232,6 +293,9 @@ impl Volume {
     fn put(&self, work: Work, covered: bool, helps: bool) -> bool {
         let mut waiting = lock(&self.waiting);
         let helps = helps && work.is_sync() && waiting.takes_help();
+        // Who promised does one, if nothing else waits by then.
+        let only = waiting.alone.is_empty() && waiting.syncs.is_empty();
+        let left = only && work.is_sync() && waiting.helper == Helper::Promised;
         match work {
             Work::Operation(lane, submission) if covered => {
                 if matches!(submission.op, Op::Sync { .. }) {
@@ -253,10 +317,12 @@ impl Volume {
             }
             other => waiting.others.push_back(other),
         }
-        waiting.helped |= helps;
+        if helps {
+            waiting.helper = Helper::Promised;
+        }
         let may_begin = waiting.may_begin();
         drop(waiting);
-        if may_begin && !helps {
+        if may_begin && !helps && !left {
             self.ready.notify_one();
         }
         helps
@@ -307,9 +373,8 @@ impl Volume {
     fn named(&self, names: usize, took: Duration) {
         let mut waiting = lock(&self.waiting);
         // One by one, a few at a time, each with some two syncs, they would have taken so long.
-        if took > SWEEP_PATIENCE.max(waiting.sync_takes * names as u32) {
-            waiting.no_sweep_before = Some(Instant::now() + WITHOUT_SWEEPS);
-        }
+        let apart = waiting.sync_takes.max(SYNC_TAKES_MIN) * names as u32;
+        waiting.names_together.took(took, apart);
     }
 
     /// Ends the sync of one file.
@@ -372,8 +437,13 @@ impl Waiting {
 
     /// True where nobody syncs, and a sync takes so little time that nobody misses who does it.
     fn takes_help(&self) -> bool {
-        let is_idle = self.syncing == 0 && self.syncs.is_empty() && self.alone.is_empty();
-        is_idle && !self.sweeping && !self.helped && self.sync_takes < HELP_MAX
+        let is_idle = self.syncs.is_empty() && self.alone.is_empty();
+        is_idle && self.is_free() && self.helper == Helper::No && self.sync_takes < HELP_MAX
+    }
+
+    /// True where nobody syncs.
+    fn is_free(&self) -> bool {
+        self.syncing == 0 && !self.sweeping
     }
 
     fn is_sweep_due(&self, may_share: bool) -> bool {
@@ -405,7 +475,8 @@ impl Waiting {
         if self.naming {
             return self.others.pop_front();
         }
-        if self.names.len() >= SWEEP_MIN && may_share && !self.names_apart {
+        let together = may_share && !self.names_apart && self.names_together.pays();
+        if self.names.len() >= SWEEP_MIN && together {
             self.naming = true;
             let count = self.names.len().min(NAMES_MAX);
             return Some(Work::Names(self.names.drain(..count).collect()));
@@ -514,7 +585,10 @@ impl DiskRunner {
     /// Does what was promised, if nobody did yet; gives what ended.
     pub fn keep(&self, promise: &Promise) -> Vec<(Lane, Completion)> {
         let Some(work) = promise.work() else { return Vec::new() };
-        match carry_out(&self.disk, promise.number, &promise.volume, work) {
+        let done = carry_out(&self.disk, promise.number, &promise.volume, work);
+        // What is put from now on until the promise is dropped is looked for.
+        lock(&promise.volume.waiting).helper = Helper::Promised;
+        match done {
             Done::Operations(done) => {
                 lock(&self.inbox).extend(done.iter().map(|(lane, _)| Job::Ended(*lane)));
                 done
@@ -697,7 +771,9 @@ const SYNCING_MAX: usize = 4;
 const NAMES_MAX: usize = 512;
 /// A sync that takes longer is worth a thread.
 const HELP_MAX: Duration = Duration::from_millis(1);
-/// How long a sweep may take in any case.
+/// No device makes anything durable in less time.
+const SYNC_TAKES_MIN: Duration = Duration::from_micros(50);
+/// How long a sweep may take in any case, and how much may be lost by doing things together.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
 /// Threads of a volume that may do what is no sync, which may take long.
 const OTHERS_MAX: usize = 3;
@@ -844,6 +920,99 @@ mod tests {
         }
         synced.sort();
         assert_eq!(synced, (0..count).map(Lane).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_promise_is_kept_by_its_holder_or_falls_to_the_threads() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = Arc::new(OsDisk::with_volumes(&[root.path().to_owned()]).unwrap());
+        let path = root.path().join("x.log");
+        disk.execute(&Op::Create { file: FileId(0), path }).unwrap();
+        // No threads: what falls to them stays where they would find it.
+        let runner = DiskRunner::new(disk, 0, Arc::new(|_| {})).unwrap();
+        let offer = |token| {
+            let op = Op::Sync { file: FileId(0) };
+            runner.submit([(Lane(0), Submission { token: Token(token), op })]);
+            let mut help = Help::Offered;
+            assert!(runner.run(&mut help, &mut Vec::new()));
+            help.take()
+        };
+        let promise = offer(1).expect("a promise");
+        assert!(promise.goes_on());
+        let done = runner.keep(&promise);
+        let [(Lane(0), Completion { token: Token(1), result: Ok(()) })] = done.as_slice() else {
+            panic!("{done:?}")
+        };
+        assert!(!promise.goes_on() && runner.keep(&promise).is_empty());
+        // While one is held there is no other, and what comes is its holder's.
+        assert!(offer(2).is_none());
+        assert!(promise.goes_on());
+        drop(promise);
+        assert!(lock(&runner.volumes[0].waiting).may_begin());
+        let Some(Work::Operation(_, Submission { token: Token(2), .. })) = runner.volumes[0].take()
+        else {
+            panic!("no sync")
+        };
+        runner.volumes[0].synced(Duration::ZERO);
+        // Nor is there one where a sync takes long.
+        lock(&runner.volumes[0].waiting).sync_takes = HELP_MAX;
+        assert!(offer(3).is_none());
+    }
+
+    /// Others are not kept waiting for who does one.
+    #[test]
+    fn a_promise_is_of_one_sync() {
+        let volume = Volume::default();
+        let work = |number| {
+            let (lane, submission) = sync(number);
+            Work::Operation(lane, submission)
+        };
+        assert!(volume.put(work(0), true, true));
+        assert!(!volume.put(work(1), true, true) && !volume.put(work(2), false, true));
+        let Some(Work::Operation(Lane(2), _)) = volume.take() else { panic!("no sync") };
+        let Some(Work::Operation(Lane(0), _)) = volume.take() else { panic!("no sync") };
+        let Some(Work::Operation(Lane(1), _)) = volume.take() else { panic!("no sync") };
+        drop(Promise { volume: Arc::new(volume), number: 0 });
+    }
+
+    #[test]
+    fn writes_that_go_on_are_one_write() {
+        let write = |token, file, at, len| {
+            let parts = vec![Bytes::from(vec![token as u8; len])];
+            Submission { token: Token(token), op: Op::Write { file: FileId(file), at, parts } }
+        };
+        let next = [write(1, 7, 10, 5), write(2, 7, 15, 1), write(3, 7, 17, 1), write(4, 8, 18, 1)];
+        let mut queue = VecDeque::from(next);
+        let (op, others) = with_next(write(0, 7, 0, 10).op, &mut queue);
+        assert_eq!((others, queue.len()), (vec![Token(1), Token(2)], 2));
+        let Op::Write { file, at, parts } = op else { panic!("no write") };
+        assert_eq!((file, at, parts.concat().len()), (FileId(7), 0, 16));
+        let (op, others) = with_next(queue.pop_front().unwrap().op, &mut queue);
+        assert!(matches!(op, Op::Write { at: 17, .. }) && others.is_empty());
+        let mut queue: VecDeque<_> = (1..1000).map(|n| write(n, 7, n, 1)).collect();
+        let (Op::Write { parts, .. }, _) = with_next(write(0, 7, 0, 1).op, &mut queue) else {
+            panic!("no write")
+        };
+        assert_eq!(parts.len(), PARTS_MAX);
+    }
+
+    #[test]
+    fn what_does_not_pay_is_left_for_longer_each_time() {
+        let mut trial = Trial::default();
+        let ms = Duration::from_millis;
+        trial.took(ms(150), ms(60));
+        assert!(trial.pays(), "90 ms lost");
+        trial.took(ms(1), ms(60));
+        trial.took(ms(80), ms(20));
+        assert!(trial.pays(), "what was won counts");
+        for pause in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
+            trial.took(ms(200), ms(50));
+            let left = trial.until.unwrap().saturating_duration_since(Instant::now());
+            assert!(!trial.pays() && left <= ms(pause) && left > ms(pause) * 9 / 10);
+        }
+        trial.took(ms(0), ms(50));
+        trial.took(ms(200), ms(50));
+        assert!(trial.until.unwrap() <= Instant::now() + ms(100));
     }
 
     fn plan() -> ReadPlan {

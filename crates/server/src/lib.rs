@@ -18,6 +18,7 @@ mod key_filter;
 pub mod line;
 pub mod lock;
 pub mod log_line;
+mod lookout;
 mod scrub;
 mod send;
 pub mod serve;

@@ -11,6 +11,7 @@ use broker::startup::{self, Opened, Options, Report};
 use broker::{ConnId, Event, ListenerId, Node, Now};
 use ottla_log::disk::os::OsDisk;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -202,7 +203,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     node.log_levels.insert("root".to_owned(), log_line::level().to_owned());
     let cluster_id = node.config.cluster_id.clone();
     let limits = Arc::new(Limits::new(&node, disk.volumes()));
-    let shell = Shell::new(node, disk).map_err(|error| ServeError(error.to_string()))?;
+    let shell = Shell::new(node, disk, Handle::current());
+    let shell = shell.map_err(|error| ServeError(error.to_string()))?;
     desk.open(shell.clone());
     let serials = Arc::new(AtomicU64::new(1));
     tasks.push(tokio::spawn(tick(shell.clone(), stopped.clone())));

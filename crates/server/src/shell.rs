@@ -15,6 +15,7 @@ use broker::{ConnId, Effect, Event, Lane, Node, Now};
 use ottla_log::Damage;
 use ottla_log::disk::os::OsDisk;
 use ottla_log::disk::{Completion, Submission};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::clean::Cleaners;
@@ -23,6 +24,7 @@ use crate::full::{Errand, Errands};
 use crate::key_filter;
 use crate::line::Line;
 use crate::log_line;
+use crate::lookout::Lookout;
 use crate::scrub::Scrubs;
 use crate::send::Sender;
 
@@ -32,6 +34,7 @@ pub struct Shell {
     inbox: Mutex<Vec<Event>>,
     runner: OnceLock<Arc<DiskRunner>>,
     disk: Arc<OsDisk>,
+    lookout: Lookout,
     cleaners: Cleaners,
     errands: Errands,
     scrubs: Scrubs,
@@ -50,13 +53,15 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Takes a node over.
+    /// Takes a node over, for connections of that runtime.
     ///
     /// # Errors
     /// The disk threads can't be started.
-    pub fn new(node: Node, disk: Arc<OsDisk>) -> std::io::Result<Arc<Self>> {
+    pub fn new(node: Node, disk: Arc<OsDisk>, runtime: Handle) -> std::io::Result<Arc<Self>> {
+        let lookout = Lookout::new(disk.volumes(), runtime)?;
         let shell = Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
+            lookout,
             cleaners: Cleaners::default(),
             errands: Errands::default(),
             scrubs: Scrubs::default(),
@@ -131,33 +136,19 @@ impl Shell {
         self.pump();
     }
 
-    /// Brings events to the node, and takes them out of `events`. What quick operations of the disk
-    /// end is left in `held`, and has to be told of by [`Self::tell`] before long: the caller may
-    /// have more that one sync can make durable together.
-    pub fn submit_holding(&self, events: &mut Vec<Event>, held: &mut Held) {
-        let Some(runner) = self.runner.get() else { return };
-        lock(&self.inbox).append(events);
-        while self.step(runner, &mut held.woke) | runner.run(&mut Help::No, &mut held.done) {}
-    }
-
-    /// Tells the node of what was held. The caller may be given a sync to do if it `helps`;
-    /// [`Self::keep`] is next for it then, and must not be put off.
-    pub fn tell(&self, held: Held, helps: bool) -> Followed {
-        self.completed(held.done);
-        let mut followed = self.pump_helping(if helps { Help::Offered } else { Help::No });
-        followed.woke |= held.woke;
-        followed
-    }
-
-    /// Does the sync that was promised, and what follows. Waits for the device.
+    /// Does the syncs that were promised, and what follows. Waits for the device.
     pub fn keep(&self, promise: Promise) -> Followed {
         let Some(runner) = self.runner.get() else { return Followed::default() };
         let guard = Unkept(self);
+        let keeping = self.lookout.keeping(promise.volume());
         let done = runner.keep(&promise);
+        drop(keeping);
         std::mem::forget(guard);
-        drop(promise);
         self.completed(done);
-        self.pump_helping(Help::Offered)
+        // What others left meanwhile is this thread's, too.
+        let mut followed = self.pump_helping(Help::No);
+        followed.promise = promise.goes_on().then_some(promise);
+        followed
     }
 
     /// Tells the node of damage that somebody came across.
@@ -386,17 +377,51 @@ impl Shell {
     }
 }
 
-/// Operations of the disk that ended, and that the node does not know of yet.
-#[derive(Default)]
+/// Brings events to the node while more are at hand, and holds back what quick operations of the
+/// disk end meanwhile: a sync that follows is then one for all of them. What is held is told of
+/// when this is dropped, at the latest.
 pub struct Held {
+    shell: Arc<Shell>,
     done: Vec<(Lane, Completion)>,
     woke: bool,
 }
 
 impl Held {
-    /// True if there is nothing to tell.
-    pub fn is_empty(&self) -> bool {
-        self.done.is_empty()
+    /// Nothing yet.
+    pub fn new(shell: Arc<Shell>) -> Self {
+        Self { shell, done: Vec::new(), woke: false }
+    }
+
+    /// Brings events to the node, and takes them out of `events`.
+    pub fn bring(&mut self, events: &mut Vec<Event>) {
+        let shell = &self.shell;
+        let Some(runner) = shell.runner.get() else { return };
+        lock(&shell.inbox).append(events);
+        while shell.step(runner, &mut self.woke) | runner.run(&mut Help::No, &mut self.done) {}
+    }
+
+    /// True if it is all of one log, and there is something.
+    pub fn is_of_one_log(&self) -> bool {
+        let lane = self.done.first().map(|(lane, _)| *lane);
+        lane.is_some() && self.done.iter().all(|(of, _)| Some(*of) == lane)
+    }
+
+    /// Tells the node. The caller may be given a sync to do if it `helps`; [`Shell::keep`] is next
+    /// for it then, and must not be put off.
+    pub fn tell(mut self, helps: bool) -> Followed {
+        self.shell.completed(std::mem::take(&mut self.done));
+        let mut followed = self.shell.pump_helping(if helps { Help::Offered } else { Help::No });
+        followed.woke |= self.woke;
+        followed
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.done.is_empty() {
+            self.shell.completed(std::mem::take(&mut self.done));
+            self.shell.pump();
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Disks that are full, fail, or may not be written to: real ones, as far as a test can make them.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::{Node, binary, free_port, have, run, wait_until};
@@ -140,42 +141,62 @@ fn a_sync_that_fails_ends_the_node_and_nothing_acknowledged_is_lost() {
     (0..written).for_each(|number| assert!(found.contains(&number), "{number} is lost"));
 }
 
+/// A node of three directories, stopped, with five records in each of four topics.
+struct Several {
+    directory: tempfile::TempDir,
+    port: u16,
+    /// Of the directories the one that is to fail.
+    one: PathBuf,
+    /// Topics that are there,
+    failing: Vec<&'static str>,
+    /// and elsewhere.
+    sound: Vec<&'static str>,
+}
+
+impl Several {
+    fn with_records() -> Self {
+        let directory = directory();
+        let data = directory.path().join("data");
+        let port = free_port();
+        let [one, two, meta] = ["one", "two", "meta"].map(|name| data.join(name));
+        let text = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}\n\
+             controller.listener.names=CONTROLLER\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{}\n\
+             log.dirs={},{}\nmetadata.log.dir={}\n",
+            port + 1,
+            port + 1,
+            one.display(),
+            two.display(),
+            meta.display()
+        );
+        let properties = directory.path().join("server.properties");
+        fs::write(&properties, text).expect("a configuration file");
+        let mut format = Command::new(binary());
+        format.args(["kafka-storage", "format", "--standalone"]);
+        format.args(["-t", "AAAAAAAAAAAAAAAAAAAAZg", "-c"]);
+        run(format.arg(&properties), SHORT).success();
+        let mut node = Node::configured(directory.path(), port);
+        let topics = ["a", "b", "c", "d"];
+        for topic in topics {
+            assert!(produce(&node, topic, 0..5, 10));
+        }
+        let in_one = |topic: &&str| one.join(format!("{topic}-0")).is_dir();
+        let (failing, sound): (Vec<&str>, Vec<&str>) = topics.into_iter().partition(in_one);
+        assert!(failing.len() == 2 && sound.len() == 2, "{failing:?} {sound:?}");
+        node.stop();
+        Self { directory, port, one, failing, sound }
+    }
+}
+
 /// With several directories the others go on.
 #[test]
 fn a_directory_that_fails_takes_its_partitions_and_no_others() {
     if !have("failed directory", &["kcat", "strace"]) || Node::is_peer() {
         return;
     }
-    let directory = directory();
-    let data = directory.path().join("data");
-    let port = free_port();
-    let [one, two, meta] = ["one", "two", "meta"].map(|name| data.join(name));
-    let text = format!(
-        "process.roles=broker,controller\nnode.id=1\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}\n\
-         controller.listener.names=CONTROLLER\n\
-         controller.quorum.bootstrap.servers=127.0.0.1:{}\n\
-         log.dirs={},{}\nmetadata.log.dir={}\n",
-        port + 1,
-        port + 1,
-        one.display(),
-        two.display(),
-        meta.display()
-    );
-    let properties = directory.path().join("server.properties");
-    fs::write(&properties, text).expect("a configuration file");
-    let mut format = Command::new(binary());
-    format.args(["kafka-storage", "format", "--standalone", "-t", "AAAAAAAAAAAAAAAAAAAAZg", "-c"]);
-    run(format.arg(&properties), SHORT).success();
-    let mut node = Node::configured(directory.path(), port);
-    let topics = ["a", "b", "c", "d"];
-    for topic in topics {
-        assert!(produce(&node, topic, 0..5, 10));
-    }
-    let in_one = |topic: &&str| one.join(format!("{topic}-0")).is_dir();
-    let (failing, sound): (Vec<&str>, Vec<&str>) = topics.into_iter().partition(in_one);
-    assert!(failing.len() == 2 && sound.len() == 2, "{failing:?} {sound:?}");
-    node.stop();
+    let Several { directory, port, one, failing, sound } = Several::with_records();
     let log = one.join(format!("{}-0/00000000000000000000.log", failing[0]));
     let path = format!("--trace-path={}", log.display());
     let inject = "inject=fdatasync:error=EIO:when=2+";
@@ -203,6 +224,43 @@ fn a_directory_that_fails_takes_its_partitions_and_no_others() {
         let upto = if *topic == failing[0] { written } else { 5 };
         (0..upto).for_each(|number| assert!(found.contains(&number), "{topic}: {number}"));
     }
+}
+
+/// A device that does not answer keeps those waiting who need it, and nobody else.
+#[test]
+fn a_directory_that_hangs_holds_up_no_others() {
+    if !have("hanging directory", &["kcat", "strace"]) || Node::is_peer() {
+        return;
+    }
+    let Several { directory, port, one, failing, sound } = Several::with_records();
+    let log = one.join(format!("{}-0/00000000000000000000.log", failing[0]));
+    let path = format!("--trace-path={}", log.display());
+    // In microseconds; longer than what follows takes.
+    let inject = "inject=fdatasync:delay_enter=15000000";
+    let traced = ["strace", "-D", "--follow-forks", "--output=/dev/null", &path, "-e", inject];
+    let mut node = Node::configured_under(directory.path(), port, &traced);
+    let before = fs::metadata(&log).expect("a log").len();
+    let mut command = Command::new("kcat");
+    command.args(["-P", "-b", &node.address(), "-t", failing[0], "-X", "acks=all"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut hanging = command.spawn().expect("kcat");
+    let mut input = hanging.stdin.take().expect("its input");
+    input.write_all(b"5\n").expect("a line for it");
+    drop(input);
+    wait_until("a record is written and not synced", SHORT, || {
+        fs::metadata(&log).is_ok_and(|now| now.len() > before)
+    });
+    for round in 1..3 {
+        for topic in &sound {
+            assert!(produce(&node, topic, round * 5..round * 5 + 5, 10), "{topic}");
+            assert_eq!(numbers(&node, topic).len(), round * 5 + 5);
+        }
+    }
+    assert_eq!(numbers(&node, failing[0]).len(), 5, "what is not durable is not shown");
+    assert!(hanging.try_wait().expect("kcat").is_none(), "it does not hang");
+    node.kill();
+    let _ = hanging.kill();
+    let _ = hanging.wait();
 }
 
 #[test]
