@@ -570,13 +570,14 @@ impl Opening<'_> {
     }
 
     /// Takes from the first batch what the indexes do not tell: when the segment began, and
-    /// timestamp 0, which a time index can't hold.
+    /// timestamp 0, which a time index can't hold. Any later one they tell: a first batch that says
+    /// otherwise is damaged, and its checksum was not looked at.
     fn note_first(&self, loaded: &mut Segment, segment: &Segment) -> Result<(), StorageError> {
         let head = self.disk.read_at(segment.file, 0, HEADER_BYTES)?;
         if let Ok(header) = BatchHeader::parse(&head) {
             loaded.first_timestamp = Some(header.max_timestamp);
-            if loaded.max_timestamp < header.max_timestamp {
-                loaded.max_timestamp = header.max_timestamp;
+            if loaded.max_timestamp < 0 && header.max_timestamp == 0 {
+                loaded.max_timestamp = 0;
                 loaded.max_timestamp_offset = header.last_offset();
             }
         }

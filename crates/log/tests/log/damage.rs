@@ -64,6 +64,27 @@ fn open(rig: &mut Rig) {
     assert_eq!(report.recovered_segments, 0);
 }
 
+/// The simulator's seed 350, as it was: a timestamp that rotted came into the time index, and made
+/// that a damaged one, too.
+#[test]
+fn a_timestamp_that_rotted_does_not_spread_to_the_time_index() {
+    let mut rig = closed();
+    let base = *rig.log.segment_bases().last().unwrap();
+    // The highest byte of the first batch's largest timestamp.
+    rig.disk.rot(&path(base, "log"), 35, 0x40);
+    open(&mut rig);
+    rig.append_values(2_000, &["later"]);
+    rig.settle();
+    let Rig { log, out, .. } = &mut rig;
+    log.close(out);
+    rig.settle();
+    let index = rig.disk.content(&path(base, "timeindex")).unwrap();
+    let times: Vec<i64> =
+        index.chunks(12).map(|entry| i64::from_be_bytes(entry[..8].try_into().unwrap())).collect();
+    assert_eq!(times.last(), Some(&2_000), "{times:?}");
+    assert!(times.is_sorted(), "{times:?}");
+}
+
 /// What the scrub finds; the log takes note of it.
 fn scrub(rig: &mut Rig) -> Vec<Damage> {
     let mut job = rig.log.plan_scrub().unwrap().start();
