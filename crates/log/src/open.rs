@@ -542,6 +542,7 @@ impl Opening<'_> {
         let latest = times.last().map_or(0, |last| i64::from(last.relative_offset));
         let latest = aborted.last().map_or(-1, |last| last.last_offset).max(segment.base + latest);
         let indexed = offsets.last().map(|entry| segment.base + i64::from(entry.relative_offset));
+        let timed = times.last().copied();
         let mut loaded = Segment::resume(segment.base, segment.file, last, offsets, times);
         loaded.aborted = aborted;
         self.note_first(&mut loaded, segment)?;
@@ -550,10 +551,17 @@ impl Opening<'_> {
         let mut expected = indexed;
         loop {
             match walker.next_header() {
-                Ok(Some((header, _)))
+                Ok(Some((mut header, _)))
                     if header.base_offset >= end
                         && expected.take().is_none_or(|last| last == header.last_offset()) =>
                 {
+                    // Up to its last entry nothing is later than the time index says: a batch that
+                    // is has rotted, and its checksum is not looked at here.
+                    if let Some(TimeIndexEntry { timestamp, relative_offset }) = timed
+                        && header.last_offset() <= segment.base + i64::from(relative_offset)
+                    {
+                        header.max_timestamp = header.max_timestamp.min(timestamp);
+                    }
                     loaded.note(&header, REBUILT_INDEX_INTERVAL);
                     end = header.next_offset();
                 }

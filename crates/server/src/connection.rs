@@ -243,9 +243,9 @@ impl Reader {
     }
 
     /// Brings what was gathered, and what can be gathered without waiting, to the node. If that
-    /// makes a quick sync due it is done here, since nobody has to be woken for it then, and for all
-    /// that has come when it begins. What comes meanwhile waits in the socket, for the next. Gives
-    /// what ended the last gathering.
+    /// makes a quick sync due it is done here, since nobody has to be woken for it then, and for
+    /// all that has come when it begins. What comes meanwhile waits in the socket, for the next.
+    /// Gives what ended the last gathering.
     async fn bring(&mut self, mut ended: Result<Ended, String>) -> Result<Ended, String> {
         if self.events.is_empty() {
             return ended;

@@ -17,8 +17,8 @@
 //! volume does without it for a while.
 //!
 //! Where a sync is quick, whoever brought what is to be synced does it, so that no thread has to be
-//! woken ([`Help`]): one at a time in a volume. Until then it has a [`Promise`]; one that is dropped
-//! falls to the threads. So do syncs of several logs: the threads do them side by side.
+//! woken ([`Help`]): one at a time in a volume. Until then it has a [`Promise`]; one that is
+//! dropped falls to the threads. So do syncs of several logs: the threads do them side by side.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

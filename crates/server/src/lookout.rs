@@ -94,7 +94,7 @@ impl State {
                 idle = 0;
                 continue;
             }
-            thread::sleep(LOOKS_EVERY);
+            thread::park_timeout(LOOKS_EVERY);
             let now = self.kept();
             if now.iter().zip(&seen).any(|(now, seen)| now == seen && now % 2 == 1) {
                 wake();

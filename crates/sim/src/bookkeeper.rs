@@ -48,6 +48,9 @@ enum Task {
 struct Audit {
     next_offset: i64,
     end: i64,
+    /// So many times it may begin anew. A tombstone may go with what it deletes between the reading
+    /// of that and of where it was (seed 2589): who reads slowly finds what is no more, once.
+    again: u8,
     /// The newest record of each key; `None` is a tombstone.
     newest: BTreeMap<u8, Option<u32>>,
 }
@@ -55,7 +58,7 @@ struct Audit {
 impl Bookkeeper {
     /// One that reads the ledger up to `end` and compares it with what was promised.
     pub fn auditor(end: i64) -> Self {
-        Self { audit: Some(Audit { end, ..Audit::default() }), ..Self::default() }
+        Self { audit: Some(Audit { end, again: 2, ..Audit::default() }), ..Self::default() }
     }
 
     /// True if no answer is waited for, nor anything left to read.
@@ -226,8 +229,11 @@ impl Bookkeeper {
         let Some(audit) = &mut self.audit else { return Ok(()) };
         // Where the newest records are gone nothing follows, and the high watermark says so.
         audit.next_offset = if read { next } else { next.max(answer.high_watermark) };
-        if audit.next_offset >= audit.end {
-            checker.ledger_end(&audit.newest)?;
+        if audit.next_offset >= audit.end
+            && let Err(broken) = checker.ledger_end(&audit.newest)
+        {
+            let again = audit.again.checked_sub(1).ok_or(broken)?;
+            *audit = Audit { end: audit.end, again, ..Audit::default() };
         }
         Ok(())
     }

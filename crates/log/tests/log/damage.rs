@@ -43,7 +43,11 @@ impl Disk for Hurried<'_> {
 
 /// Three segments of some four batches each, closed in order.
 fn closed() -> Rig {
-    let mut rig = Rig::new(LogConfig { index_interval_bytes: 0, ..small() });
+    closed_with(0)
+}
+
+fn closed_with(index_interval_bytes: u32) -> Rig {
+    let mut rig = Rig::new(LogConfig { index_interval_bytes, ..small() });
     for number in 0..12 {
         let value = format!("{number:>100}");
         rig.append_values(1_000 + number, &[&value, &value]);
@@ -64,25 +68,27 @@ fn open(rig: &mut Rig) {
     assert_eq!(report.recovered_segments, 0);
 }
 
-/// The simulator's seed 350, as it was: a timestamp that rotted came into the time index, and made
-/// that a damaged one, too.
+/// The simulator's seeds 350 and 1350, as they were: a timestamp that rotted came into the time
+/// index, and made that a damaged one, too.
 #[test]
 fn a_timestamp_that_rotted_does_not_spread_to_the_time_index() {
-    let mut rig = closed();
-    let base = *rig.log.segment_bases().last().unwrap();
-    // The highest byte of the first batch's largest timestamp.
-    rig.disk.rot(&path(base, "log"), 35, 0x40);
-    open(&mut rig);
-    rig.append_values(2_000, &["later"]);
-    rig.settle();
-    let Rig { log, out, .. } = &mut rig;
-    log.close(out);
-    rig.settle();
-    let index = rig.disk.content(&path(base, "timeindex")).unwrap();
-    let times: Vec<i64> =
-        index.chunks(12).map(|entry| i64::from_be_bytes(entry[..8].try_into().unwrap())).collect();
-    assert_eq!(times.last(), Some(&2_000), "{times:?}");
-    assert!(times.is_sorted(), "{times:?}");
+    for index_interval_bytes in [0, 1 << 20] {
+        let mut rig = closed_with(index_interval_bytes);
+        let base = *rig.log.segment_bases().last().unwrap();
+        // The highest byte of the first batch's largest timestamp.
+        rig.disk.rot(&path(base, "log"), 35, 0x40);
+        open(&mut rig);
+        rig.append_values(2_000, &["later"]);
+        rig.settle();
+        let Rig { log, out, .. } = &mut rig;
+        log.close(out);
+        rig.settle();
+        let index = rig.disk.content(&path(base, "timeindex")).unwrap();
+        let timestamp = |entry: &[u8]| i64::from_be_bytes(entry[..8].try_into().unwrap());
+        let times: Vec<i64> = index.chunks(12).map(timestamp).collect();
+        assert_eq!(times.last(), Some(&2_000), "{times:?}");
+        assert!(times.is_sorted(), "{times:?}");
+    }
 }
 
 /// What the scrub finds; the log takes note of it.

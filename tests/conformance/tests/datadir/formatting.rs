@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use harness::{Node, binary, free_port, have, root, run};
+use harness::{Node, binary, free_port, have, root, run, wait_until};
 
 use super::{SHORT, directory};
 
@@ -233,6 +233,13 @@ fn a_directory_that_a_node_holds_is_not_formatted_under_it() {
     format(directory.path(), &["-s"]).success();
     let node = Node::configured(directory.path(), port);
     let emptied = directory.path().join("data/d2");
+    // The node writes these when it serves already; one that came later would be found there.
+    let written = ["cleaner-offset", "log-start-offset", "recovery-point-offset"];
+    let written = written.map(|name| format!("{name}-checkpoint"));
+    wait_until("the checkpoints are written", SHORT, || {
+        let there = |name: &str| emptied.join(name).exists();
+        written.iter().all(|name| there(name)) && there("recovery-marks")
+    });
     for entry in fs::read_dir(&emptied).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.file_name().is_some_and(|name| name != ".lock") {
