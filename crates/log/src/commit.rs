@@ -287,9 +287,15 @@ impl Commit {
         out: &mut Vec<Submission>,
     ) -> Result<bool, StorageError> {
         let before = (self.written, self.flushed);
+        let from = out.len();
         // What was submitted and failed has to be taken to its last, for the worst error.
         let taken = completions.into_iter().map(|completion| self.take(completion, out));
-        if let Some(error) = taken.filter_map(Result::err).last() {
+        let failed = taken.filter_map(Result::err).last();
+        if let Some(error) = failed {
+            // What others of these let go does not leave any more (I4), so nobody waits for it.
+            for submission in out.drain(from..) {
+                self.pending.remove(&submission.token);
+            }
             return Err(error);
         }
         self.sync_where_due(out);

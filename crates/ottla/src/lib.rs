@@ -256,7 +256,7 @@ fn serve(settings: Settings) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         // Taken over before anything is written, so that a signal at any time ends in order.
         let signals = signal(SignalKind::terminate())
             .and_then(|term| signal(SignalKind::interrupt()).map(|interrupt| (term, interrupt)));
@@ -282,7 +282,10 @@ fn serve(settings: Settings) -> ExitCode {
             Ok(()) => ExitCode::FAILURE,
             Err(error) => fail(&error.to_string()),
         }
-    })
+    });
+    // A thread that waits for a device that does not answer keeps nobody here.
+    runtime.shutdown_background();
+    code
 }
 
 fn greet(running: &Running, listeners: &[Listener], data: &str) {

@@ -46,8 +46,9 @@ pub struct Limits {
     pub open: AtomicUsize,
     /// `max.connections`.
     pub connections_max: usize,
-    /// Connections may do quick syncs: there are threads of the runtime left if each volume keeps
-    /// one of them waiting.
+    /// Connections may do quick syncs: there is another thread of the runtime while one waits, and
+    /// only one volume. What is next on a thread that waits, waits with it, and with several
+    /// volumes that may be for another one's sake.
     pub helps: bool,
 }
 
@@ -68,7 +69,7 @@ impl Limits {
             complaints: Limited::default(),
             open: AtomicUsize::new(0),
             connections_max: number("max.connections") as usize,
-            helps: several && runtime.metrics().num_workers() > volumes,
+            helps: several && runtime.metrics().num_workers() > 1 && volumes == 1,
         }
     }
 }
@@ -265,13 +266,15 @@ impl Reader {
         let helps = helps(&held);
         let mut followed = held.tell(helps);
         for _ in 0..KEPT_IN_A_ROW {
-            let Some(promise) = followed.promise.take() else { break };
-            if followed.woke {
-                // A task that was woken here could be run nowhere else while this thread waits.
-                yield_now().await;
-            }
+            // A task that was woken here may be run nowhere else while this thread waits.
+            let Some(promise) = followed.promise.filter(|_| !followed.woke) else { return ended };
             followed = self.shell.keep(promise);
         }
+        // Never with a promise in hand: this may be long.
+        drop(followed);
+        // Nobody may have looked for what came for others meanwhile, and a peer that always has
+        // more would keep this thread from it.
+        yield_now().await;
         ended
     }
 
@@ -402,7 +405,7 @@ const IN_FLIGHT_MAX: usize = 1024;
 /// The places of a request with a large answer: eight of those are under way at a time.
 const HEAVY: u32 = 128;
 /// Syncs that a connection does before it reads on; more are left to others.
-const KEPT_IN_A_ROW: usize = 4;
+const KEPT_IN_A_ROW: usize = 2;
 /// How often a connection looks for more before it tells of what it has.
 const GATHERED_IN_A_ROW: usize = 16;
 /// Room made for a read.

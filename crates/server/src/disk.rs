@@ -127,12 +127,6 @@ impl Promise {
     pub fn volume(&self) -> usize {
         self.number
     }
-
-    /// True if more came meanwhile, and nobody is at it.
-    pub fn goes_on(&self) -> bool {
-        let waiting = lock(&self.volume.waiting);
-        waiting.is_free() && !(waiting.syncs.is_empty() && waiting.alone.is_empty())
-    }
 }
 
 impl Drop for Promise {
@@ -585,10 +579,7 @@ impl DiskRunner {
     /// Does what was promised, if nobody did yet; gives what ended.
     pub fn keep(&self, promise: &Promise) -> Vec<(Lane, Completion)> {
         let Some(work) = promise.work() else { return Vec::new() };
-        let done = carry_out(&self.disk, promise.number, &promise.volume, work);
-        // What is put from now on until the promise is dropped is looked for.
-        lock(&promise.volume.waiting).helper = Helper::Promised;
-        match done {
+        match carry_out(&self.disk, promise.number, &promise.volume, work) {
             Done::Operations(done) => {
                 lock(&self.inbox).extend(done.iter().map(|(lane, _)| Job::Ended(*lane)));
                 done
@@ -938,15 +929,13 @@ mod tests {
             help.take()
         };
         let promise = offer(1).expect("a promise");
-        assert!(promise.goes_on());
         let done = runner.keep(&promise);
         let [(Lane(0), Completion { token: Token(1), result: Ok(()) })] = done.as_slice() else {
             panic!("{done:?}")
         };
-        assert!(!promise.goes_on() && runner.keep(&promise).is_empty());
-        // While one is held there is no other, and what comes is its holder's.
+        assert!(runner.keep(&promise).is_empty());
+        // While one is held there is no other, and what comes falls to the threads.
         assert!(offer(2).is_none());
-        assert!(promise.goes_on());
         drop(promise);
         assert!(lock(&runner.volumes[0].waiting).may_begin());
         let Some(Work::Operation(_, Submission { token: Token(2), .. })) = runner.volumes[0].take()

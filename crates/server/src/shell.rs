@@ -144,11 +144,9 @@ impl Shell {
         let done = runner.keep(&promise);
         drop(keeping);
         std::mem::forget(guard);
+        drop(promise);
         self.completed(done);
-        // What others left meanwhile is this thread's, too.
-        let mut followed = self.pump_helping(Help::No);
-        followed.promise = promise.goes_on().then_some(promise);
-        followed
+        self.pump_helping(Help::Offered)
     }
 
     /// Tells the node of damage that somebody came across.
@@ -212,6 +210,7 @@ impl Shell {
     fn pump_helping(&self, mut help: Help) -> Followed {
         let mut woke = false;
         let Some(runner) = self.runner.get() else { return Followed::default() };
+        let mut put_off = 0;
         loop {
             let stepped = self.step(runner, &mut woke);
             let mut done = Vec::new();
@@ -219,6 +218,13 @@ impl Shell {
             self.completed(done);
             if !stepped && !ran {
                 return Followed { promise: help.take(), woke };
+            }
+            if matches!(help, Help::Promised(_)) {
+                put_off += 1;
+                if put_off > PUT_OFF_MAX {
+                    // Others bring more and more: the threads do it meanwhile.
+                    drop(help.take());
+                }
             }
         }
     }
@@ -397,7 +403,13 @@ impl Held {
         let shell = &self.shell;
         let Some(runner) = shell.runner.get() else { return };
         lock(&shell.inbox).append(events);
-        while shell.step(runner, &mut self.woke) | runner.run(&mut Help::No, &mut self.done) {}
+        while shell.step(runner, &mut self.woke) | runner.run(&mut Help::No, &mut self.done) {
+            // Others' are among them: there is nothing to be won by holding those back.
+            let mixed = !self.done.is_empty() && !self.is_of_one_log();
+            if mixed || self.done.len() > HELD_MAX {
+                shell.completed(std::mem::take(&mut self.done));
+            }
+        }
     }
 
     /// True if it is all of one log, and there is something.
@@ -453,5 +465,9 @@ const NOTHING: ottla_log::disk::Op =
 
 /// Of a volume: enough to keep a device's queue busy.
 const DISK_THREADS: usize = 8;
+/// Rounds of work that a promised sync is put off for.
+const PUT_OFF_MAX: usize = 4;
+/// Operations whose ends are held back.
+const HELD_MAX: usize = 256;
 /// Connections whose answers the thread that brings them sends by itself.
 const AT_ONCE: usize = 4;
