@@ -82,3 +82,32 @@ fn nothing_is_submitted_or_flushed_after_an_error() {
     assert_eq!(again.unwrap_err().code(), 56);
     assert!(rig.out.is_empty());
 }
+
+/// A log that is offline is opened anew once nothing of it is under way: what the disk is not asked
+/// for any more must not be waited for.
+#[test]
+fn after_an_error_among_others_nothing_is_waited_for_that_never_comes() {
+    let (mut failed, mut together) = (0, 0);
+    for nth in 0..200 {
+        let mut random = Random(nth);
+        let mut rig = Rig::new(small());
+        rig.disk.fail_nth(nth);
+        for index in 0..24 {
+            let values = ["x".repeat(120).into_bytes().into()];
+            let _ = rig.append(crate::rig::checked(crate::rig::batch(index, &values, None)), 0);
+            if index % 6 == 5 {
+                let Rig { log, ids, out, .. } = &mut rig;
+                log.delete_records(log.flushed());
+                let flushed = log.flushed();
+                together += log.expire(index, flushed, ids, out).len();
+            }
+            rig.step_together(&mut random);
+        }
+        while rig.step_together(&mut random).is_some() {}
+        if rig.log.offline().is_some() {
+            failed += 1;
+            assert!(rig.log.is_idle(), "operation {nth}");
+        }
+    }
+    assert!(failed > 50 && together > 50, "{failed} failed, {together} segments removed");
+}

@@ -129,6 +129,28 @@ impl Rig {
         Some(self.log.on_completion(completion, &mut self.out))
     }
 
+    /// Executes some of what may be executed, and tells of all that ended together; what that
+    /// orders is not carried out if it is an error. `None` if there is nothing to do.
+    pub fn step_together(&mut self, random: &mut Random) -> Option<Result<Progress, StorageError>> {
+        self.submitted.append(&mut self.out);
+        for _ in 0..1 + random.below(8) {
+            let ready = self.ready();
+            let Some(&index) = ready.first() else { break };
+            let Submission { token, op } = self.submitted.remove(index);
+            let result = self.disk.execute(&op);
+            self.completed.push(Completion { token, result });
+        }
+        if self.completed.is_empty() {
+            return None;
+        }
+        let mut orders = Vec::new();
+        let progress = self.log.on_completions(std::mem::take(&mut self.completed), &mut orders);
+        if progress.is_ok() {
+            self.out.append(&mut orders);
+        }
+        Some(progress)
+    }
+
     /// Runs all that can be run while operations on names wait.
     pub fn settle_but_paths(&mut self) {
         let mut random = Random(2);
