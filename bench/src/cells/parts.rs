@@ -295,8 +295,8 @@ impl Drop for Watching {
 const BACK: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 5000;
 const MANY: i32 = 100_000;
-/// As many as one request may make are in each.
-const MANY_TOPICS: i32 = 10;
+/// Half as many as one request may make are in each.
+const MANY_TOPICS: i32 = 20;
 /// Of a batch that is written to each partition once.
 const SMALL: usize = 100;
 const IDLE: Duration = Duration::from_secs(3);
