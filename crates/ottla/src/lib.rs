@@ -248,9 +248,9 @@ fn parse_start(args: impl Iterator<Item = String>) -> Result<Command, Refusal> {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    // Each volume may keep one of its threads waiting for a sync.
+    // One more than there are cores: one may wait for a sync (`server::connection::Limits::helps`).
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores + settings.dirs().len();
+    let threads = cores + 1;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = match builder.worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,

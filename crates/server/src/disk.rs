@@ -90,7 +90,7 @@ impl Help {
     }
 }
 
-/// Syncs that wait for its holder. The threads of the volume do them if they come by first, or if
+/// A sync that waits for its holder. A thread of the volume does it if it comes by first, or if
 /// this is dropped.
 pub struct Promise {
     volume: Arc<Volume>,
@@ -110,7 +110,7 @@ enum Helper {
 }
 
 impl Promise {
-    /// Syncs to be done now, if any are left.
+    /// The sync, if it is still to be done.
     fn work(&self) -> Option<Work> {
         let mut waiting = lock(&self.volume.waiting);
         waiting.helper = Helper::Busy;
@@ -223,7 +223,7 @@ struct Waiting {
     sync_takes: Duration,
     /// Threads that do what is no sync.
     others_busy: usize,
-    /// Somebody promised to do the syncs that wait, or is at it.
+    /// Whether somebody promised to do a sync, or is at it.
     helper: Helper,
     /// Whether it pays to do names together.
     names_together: Trial,

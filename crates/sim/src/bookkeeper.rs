@@ -230,9 +230,9 @@ impl Bookkeeper {
         // Where the newest records are gone nothing follows, and the high watermark says so.
         audit.next_offset = if read { next } else { next.max(answer.high_watermark) };
         if audit.next_offset >= audit.end
-            && let Err(broken) = checker.ledger_end(&audit.newest)
+            && let Err((broken, outlived)) = checker.ledger_end(&audit.newest)
         {
-            let again = audit.again.checked_sub(1).ok_or(broken)?;
+            let again = audit.again.checked_sub(1).filter(|_| outlived).ok_or(broken)?;
             *audit = Audit { end: audit.end, again, ..Audit::default() };
         }
         Ok(())

@@ -1032,9 +1032,7 @@ fn sync_file_system(dir: &File, flush_after: bool) -> io::Result<()> {
     }
 }
 
-/// Small parts are joined, so that a stamped batch costs one system call; large ones are written
-/// as they are.
-/// The system takes a few parts at a time, and may take a part of them.
+/// One system call for all parts, unless there are very many or it takes only some of their bytes.
 fn write_parts(file: &File, at: u64, parts: &[Bytes]) -> io::Result<()> {
     let total: usize = parts.iter().map(Bytes::len).sum();
     match parts {
