@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::files::{FilteredSegment, KEY_FILTER_BLOCK_BYTES, KeyFilterBuilder, KeyFilterHeader};
-use wire::record::visit_keys;
+use wire::walk::visit_keys;
 
 use crate::clean::{CleanError, Pace};
 use crate::disk::{Disk, FileId, FileIds, Op, StorageError, Submission};

@@ -10,7 +10,8 @@ use wire::batch::{
     PREFIX_BYTES, TimestampType,
 };
 use wire::compress::Compression;
-use wire::record::{RecordError, RecordIter, check_records};
+use wire::record::{RecordError, RecordIter};
+use wire::walk::check_records;
 
 use crate::AppendError;
 

@@ -7,7 +7,7 @@
 //! - I1: decompression stops at the caller's bound, whatever sizes the input declares; memory is
 //!   taken as output appears, never from a declared size alone.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use bytes::Bytes;
 
@@ -121,35 +121,92 @@ impl Compression {
     /// # Errors
     /// Output beyond `limit`, or bytes the codec refuses.
     pub fn decompress(self, payload: &Bytes, limit: usize) -> Result<Bytes, CompressError> {
+        if self == Self::None && payload.len() <= limit {
+            return Ok(payload.clone());
+        }
+        let mut out = Vec::new();
+        self.pieces(payload, limit, |piece| {
+            out.extend_from_slice(piece);
+            Ok::<_, CompressError>(())
+        })?;
+        Ok(out.into())
+    }
+
+    /// Opens `payload` piece by piece: `visit` sees each in turn, at most `limit` bytes in all, in
+    /// memory that stays as small as the codec's own blocks and is still in the processor's cache.
+    ///
+    /// # Errors
+    /// Output beyond `limit`, bytes the codec refuses, or what `visit` says; what was seen before
+    /// is none the worse.
+    pub fn pieces<E: From<CompressError>>(
+        self,
+        payload: &[u8],
+        limit: usize,
+        visit: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut bounded = Bounded { left: limit, limit, visit };
         match self {
-            Self::None if payload.len() > limit => Err(CompressError::TooLarge { limit }),
-            Self::None => Ok(payload.clone()),
+            Self::None => bounded.piece(payload),
             // Several members make one stream, as for Java's GZIPInputStream.
-            Self::Gzip => self.drain(flate2::bufread::MultiGzDecoder::new(&payload[..]), limit),
-            Self::Snappy => xerial_decode(payload, limit),
-            Self::Lz4 => self.drain(lz4_flex::frame::FrameDecoder::new(&payload[..]), limit),
-            Self::Zstd => match zstd::stream::read::Decoder::with_buffer(&payload[..]) {
-                Ok(decoder) => self.drain(decoder, limit),
-                Err(error) => Err(self.corrupt(error.to_string())),
+            Self::Gzip => {
+                self.drain(buffered(flate2::bufread::MultiGzDecoder::new(payload)), bounded)
+            }
+            Self::Snappy => xerial_pieces(payload, bounded),
+            Self::Lz4 => self.drain(lz4_flex::frame::FrameDecoder::new(payload), bounded),
+            Self::Zstd => match zstd::stream::read::Decoder::with_buffer(payload) {
+                Ok(decoder) => self.drain(buffered(decoder), bounded),
+                Err(error) => Err(self.corrupt(error.to_string()).into()),
             },
         }
     }
 
-    fn drain(self, decoder: impl Read, limit: usize) -> Result<Bytes, CompressError> {
-        let mut out = Vec::new();
-        // One byte more than allowed tells a full payload from a bomb.
-        let bound = (limit as u64).saturating_add(1);
-        decoder.take(bound).read_to_end(&mut out).map_err(|e| self.corrupt(e.to_string()))?;
-        if out.len() > limit {
-            return Err(CompressError::TooLarge { limit });
+    fn drain<E: From<CompressError>, V: FnMut(&[u8]) -> Result<(), E>>(
+        self,
+        mut decoder: impl BufRead,
+        mut bounded: Bounded<V>,
+    ) -> Result<(), E> {
+        loop {
+            let piece = match decoder.fill_buf() {
+                Ok([]) => return Ok(()),
+                Ok(piece) => piece,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.corrupt(error.to_string()).into()),
+            };
+            let length = piece.len();
+            bounded.piece(piece)?;
+            decoder.consume(length);
         }
-        Ok(out.into())
     }
 
     fn corrupt(self, what: impl Into<String>) -> CompressError {
         CompressError::Corrupt { codec: self.name(), what: what.into() }
     }
 }
+
+/// Passes pieces on until they are more than allowed.
+struct Bounded<V> {
+    left: usize,
+    limit: usize,
+    visit: V,
+}
+
+impl<V> Bounded<V> {
+    fn piece<E: From<CompressError>>(&mut self, piece: &[u8]) -> Result<(), E>
+    where
+        V: FnMut(&[u8]) -> Result<(), E>,
+    {
+        let too_large = CompressError::TooLarge { limit: self.limit };
+        self.left = self.left.checked_sub(piece.len()).ok_or(too_large)?;
+        (self.visit)(piece)
+    }
+}
+
+fn buffered(decoder: impl Read) -> impl BufRead {
+    io::BufReader::with_capacity(PIECE_BYTES, decoder)
+}
+
+/// What is opened at once where the codec leaves the choice: fits the second level of caches.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Snappy blocks in the stream format of xerial's snappy-java.
 fn xerial_encode(payload: &[u8]) -> io::Result<Vec<u8>> {
@@ -167,38 +224,44 @@ fn xerial_encode(payload: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn xerial_decode(payload: &Bytes, limit: usize) -> Result<Bytes, CompressError> {
-    let mut out = Vec::new();
+fn xerial_pieces<E: From<CompressError>, V: FnMut(&[u8]) -> Result<(), E>>(
+    payload: &[u8],
+    mut bounded: Bounded<V>,
+) -> Result<(), E> {
+    let mut block = Vec::new();
     if !payload.starts_with(&XERIAL_MAGIC) {
         // librdkafka and old Go clients send a bare block.
-        snappy_block(payload, limit, &mut out)?;
-        return Ok(out.into());
+        return bounded.piece(snappy_block(payload, bounded.left, bounded.limit, &mut block)?);
     }
-    let mut left: &[u8] = payload;
+    let corrupt = |what: &str| Compression::Snappy.corrupt(what);
+    let mut left = payload;
     while !left.is_empty() {
         // Streams may be concatenated, each with its header.
         if let Some(rest) = left.strip_prefix(&XERIAL_MAGIC) {
-            left = rest.get(8..).ok_or(Compression::Snappy.corrupt("stream header cut off"))?;
+            left = rest.get(8..).ok_or_else(|| corrupt("stream header cut off"))?;
             continue;
         }
-        let Some((length, rest)) = left.split_first_chunk::<4>() else {
-            return Err(Compression::Snappy.corrupt("block length cut off"));
-        };
+        let (length, rest) =
+            left.split_first_chunk::<4>().ok_or_else(|| corrupt("block length cut off"))?;
         let length = u32::from_be_bytes(*length) as usize;
-        let Some((block, rest)) = rest.split_at_checked(length) else {
-            return Err(Compression::Snappy.corrupt("block cut off"));
-        };
-        snappy_block(block, limit, &mut out)?;
+        let (packed, rest) =
+            rest.split_at_checked(length).ok_or_else(|| corrupt("block cut off"))?;
+        bounded.piece(snappy_block(packed, bounded.left, bounded.limit, &mut block)?)?;
         left = rest;
     }
-    Ok(out.into())
+    Ok(())
 }
 
-/// Appends one raw block to `out`.
-fn snappy_block(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CompressError> {
+/// Opens one raw block into `room`, which is used again and again.
+fn snappy_block<'a>(
+    block: &[u8],
+    left: usize,
+    limit: usize,
+    room: &'a mut Vec<u8>,
+) -> Result<&'a [u8], CompressError> {
     let corrupt = |error: snap::Error| Compression::Snappy.corrupt(error.to_string());
     let declared = snap::raw::decompress_len(block).map_err(corrupt)?;
-    if declared > limit.saturating_sub(out.len()) {
+    if declared > left {
         return Err(CompressError::TooLarge { limit });
     }
     // I1: three bytes (a copy with a 16-bit offset) give at most 64, so a larger claim is a lie
@@ -206,12 +269,11 @@ fn snappy_block(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Com
     if declared > block.len().saturating_mul(64) {
         return Err(Compression::Snappy.corrupt("declared size impossible for the block"));
     }
-    let from = out.len();
-    out.resize(from + declared, 0);
-    let target = out.get_mut(from..).unwrap_or_default();
-    let written = snap::raw::Decoder::new().decompress(block, target).map_err(corrupt)?;
-    out.truncate(from + written);
-    Ok(())
+    if room.len() < declared {
+        room.resize(declared, 0);
+    }
+    let written = snap::raw::Decoder::new().decompress(block, room).map_err(corrupt)?;
+    Ok(room.get(..written).unwrap_or_default())
 }
 
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];

@@ -1,7 +1,7 @@
 //! The bytes of Apache Kafka's protocol and files, and nothing above them.
 //!
 //! Owns: the primitive encodings ([`mod@read`], [`mod@write`]), ids ([`Uuid`]), the protocol's
-//! error codes ([`ErrorCode`]), record batches ([`batch`], [`record`], [`compress`]) and the small
+//! error codes ([`ErrorCode`]), record batches ([`batch`], [`record`], [`walk`], [`compress`]) and the small
 //! files beside a log ([`files`]).
 //!
 //! Invariants:
@@ -21,6 +21,7 @@ pub mod files;
 pub mod read;
 pub mod record;
 pub mod uuid;
+pub mod walk;
 pub mod write;
 
 pub use bytes::{Bytes, BytesMut};

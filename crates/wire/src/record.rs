@@ -152,141 +152,6 @@ impl Iterator for RecordIter {
     }
 }
 
-/// Walks the records of `batch` (one whole batch), decompressing at most `limit` bytes, and checks
-/// that they are as many as the header says, numbered from 0 on, and each exactly as long as it
-/// says. Nothing is built of them, so this is what a broker can afford on every produce.
-///
-/// # Errors
-/// What is wrong first: a consumer would stumble over it for ever.
-pub fn check_records(batch: &Bytes, limit: usize) -> Result<(), RecordError> {
-    let RecordIter { header, payload, .. } = RecordIter::open(batch, limit)?;
-    let mut payload = payload;
-    let whole = payload.rest();
-    let mut walk = Walk { bytes: &whole, at: 0 };
-    for index in 0..header.count {
-        walk.record(index).map_err(|source| RecordError::Malformed { index, source })?;
-    }
-    match walk.bytes.len() - walk.at {
-        0 => Ok(()),
-        left => Err(RecordError::TrailingBytes(left)),
-    }
-}
-
-/// Shows the key of each record of `batch` (one whole batch), decompressing at most `limit` bytes.
-/// Nothing is built, and of what follows a key only the length is looked at: a third of the work of
-/// [`RecordIter`]. Offsets may be missing, as compaction leaves them.
-///
-/// # Errors
-/// What is wrong first.
-pub fn visit_keys(
-    batch: &Bytes,
-    limit: usize,
-    mut visit: impl FnMut(Option<&[u8]>),
-) -> Result<(), RecordError> {
-    let RecordIter { header, mut payload, .. } = RecordIter::open(batch, limit)?;
-    let whole = payload.rest();
-    let mut walk = Walk { bytes: &whole, at: 0 };
-    for index in 0..header.count {
-        visit(walk.key().map_err(|source| RecordError::Malformed { index, source })?);
-    }
-    match walk.bytes.len() - walk.at {
-        0 => Ok(()),
-        left => Err(RecordError::TrailingBytes(left)),
-    }
-}
-
-/// A cursor that only skips.
-struct Walk<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Walk<'a> {
-    /// The key of the record here, which is skipped.
-    fn key(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
-        let length = usize::try_from(self.varint()?).map_err(|_| self.error("negative length"))?;
-        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or(self.error("record longer than its batch"))?;
-        self.skip(1)?;
-        let _timestamp_delta = self.varlong()?;
-        let _offset_delta = self.varint()?;
-        let length = usize::try_from(self.varint()?).ok();
-        let from = self.at;
-        self.skip(length.unwrap_or(0))?;
-        let key = self.bytes.get(from..self.at).filter(|_| self.at <= end);
-        let key = key.ok_or(self.error("key longer than its record"))?;
-        self.at = end;
-        Ok(length.map(|_| key))
-    }
-}
-
-impl Walk<'_> {
-    fn error(&self, what: &'static str) -> DecodeError {
-        DecodeError { what, at: self.at }
-    }
-
-    fn record(&mut self, index: i32) -> Result<(), DecodeError> {
-        let length = usize::try_from(self.varint()?).map_err(|_| self.error("negative length"))?;
-        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or(self.error("record longer than its batch"))?;
-        self.skip(1)?;
-        let _timestamp_delta = self.varlong()?;
-        if self.varint()? != index {
-            return Err(self.error("offset delta out of order"));
-        }
-        self.nullable()?;
-        self.nullable()?;
-        let headers = self.varint()?;
-        if usize::try_from(headers).map_or(true, |n| n > end.saturating_sub(self.at) / 2) {
-            return Err(self.error("impossible header count"));
-        }
-        for _ in 0..headers {
-            if !self.nullable()? {
-                return Err(self.error("null header name"));
-            }
-            self.nullable()?;
-        }
-        if self.at == end { Ok(()) } else { Err(self.error("record of another length")) }
-    }
-
-    fn skip(&mut self, count: usize) -> Result<(), DecodeError> {
-        let at = self.at.checked_add(count).filter(|at| *at <= self.bytes.len());
-        self.at = at.ok_or(self.error("record longer than its batch"))?;
-        Ok(())
-    }
-
-    /// Skips bytes behind a varint length; false if they are null.
-    fn nullable(&mut self) -> Result<bool, DecodeError> {
-        match usize::try_from(self.varint()?) {
-            Ok(length) => self.skip(length).map(|()| true),
-            Err(_) => Ok(false),
-        }
-    }
-
-    /// Everything but the timestamp has 32 bits; readers refuse a longer form of a small number.
-    fn varint(&mut self) -> Result<i32, DecodeError> {
-        let start = self.at;
-        let value = i32::try_from(self.varlong()?).ok().filter(|_| self.at - start <= 5);
-        value.ok_or(self.error("variable-length integer exceeds 32 bits"))
-    }
-
-    fn varlong(&mut self) -> Result<i64, DecodeError> {
-        let mut raw = 0u64;
-        for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
-            let byte = *self.bytes.get(self.at).ok_or(self.error("record cut off"))?;
-            self.at += 1;
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            raw |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
-            }
-        }
-        Err(self.error("variable-length integer exceeds 64 bits"))
-    }
-}
-
 /// Bytes behind a varint length, -1 (or any negative, as Java's reader has it) being null.
 fn nullable(body: &mut Reader) -> Result<Option<Bytes>, DecodeError> {
     match usize::try_from(body.varint()?) {
@@ -554,36 +419,6 @@ mod tests {
     }
 
     #[test]
-    fn keys_alone_are_those_of_the_records() {
-        for id in 0..5 {
-            let mut builder = BatchBuilder::new(BatchOptions {
-                compression: Compression::from_id(id).unwrap(),
-                ..Default::default()
-            });
-            builder.push(5, Some(b"first"), Some(b"v"), &[("h", Some(&b"1"[..]))]);
-            builder.push(4, None, None, &[]);
-            builder.push_at(70_000, 6, Some(&[b'k'; 300]), None, &[]);
-            builder.push(7, Some(b""), Some(&[0; 999]), &[]);
-            let batch = builder.build().unwrap();
-            let mut keys = Vec::new();
-            visit_keys(&batch, 1 << 20, |key| keys.push(key.map(Bytes::copy_from_slice))).unwrap();
-            let expected: Vec<_> = records(&batch).unwrap().into_iter().map(|r| r.key).collect();
-            assert_eq!(keys, expected);
-            // Whatever bytes there are, it ends, and a count that lies is told.
-            for at in HEADER_BYTES..batch.len() {
-                let mut damaged = batch.to_vec();
-                damaged[at] ^= 0x55;
-                let _ = visit_keys(&damaged.into(), 1 << 20, |_| {});
-            }
-            for count in [3, 5] {
-                let mut lying = batch.to_vec();
-                lying[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&i32::to_be_bytes(count));
-                assert!(visit_keys(&lying.into(), 1 << 20, |_| {}).is_err(), "{count}");
-            }
-        }
-    }
-
-    #[test]
     fn what_is_built_is_read_back_with_every_codec() {
         for id in 0..5 {
             let mut builder = BatchBuilder::new(BatchOptions {
@@ -702,22 +537,6 @@ mod tests {
         malformed(1, &[12, 0, 0, 0, 0x7e, 1, 0], 0); // key beyond the record
         malformed(1, &[16, 0, 0, 0, 1, 1, 2, 1, 1], 0); // null header name
         malformed(1, &[18, 0, 0, 0, 1, 1, 2, 2, 0xff, 1], 0); // name not UTF-8
-    }
-
-    #[test]
-    fn check_refuses_the_integers_that_readers_refuse() {
-        // One record: attributes, timestamp delta, offset delta, key, value, header count.
-        let plain = [12, 0, 0, 0, 1, 1, 0];
-        assert_eq!(check_records(&raw(1, &plain), 100), Ok(()));
-        // The offset delta as 0 in six bytes, then a timestamp delta of more than 64 bits.
-        let padded = [22, 0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0, 1, 1, 0];
-        let mut long = vec![30, 0];
-        long.extend([0x80; 9]);
-        long.extend([2, 0, 1, 1, 0]);
-        for payload in [&padded[..], &long] {
-            let batch = raw(1, payload);
-            assert!(records(&batch).is_err() && check_records(&batch, 100).is_err());
-        }
     }
 
     #[test]
