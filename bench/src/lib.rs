@@ -63,6 +63,7 @@
 //! - I3: `bench/results/` holds full measurements of committed trees only; all else is scratch.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
+pub mod bare;
 pub mod broker;
 pub mod cells;
 pub mod driver;

@@ -11,11 +11,11 @@
 //! - `bare_produce`: what no broker of 1 MiB batches can do without: receive, checksum, append,
 //!   sync, and say so; five pieces are on their way.
 //! - `bare_fetch`: a piece of a file to whoever asks for it, with a copy (pread and write) and
-//!   without (sendfile), one request on its way.
+//!   without (sendfile), one request on its way; and to twenty at once.
+//! - `bare`: the loop of [`crate::bare`] under the loads of the cells.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
@@ -23,7 +23,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::raw::{PATIENCE, milliseconds};
+use crate::bare::{self, pair};
+use crate::raw::milliseconds;
 
 /// How much is moved for each figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,42 @@ pub fn measure(directory: &Path, volumes: Volumes) -> Result<Value, String> {
     let path = directory.join("limits");
     let found = all(&path, volumes).map_err(|error| format!("the machine's limits: {error}"));
     let _ = fs::remove_file(&path);
-    found
+    let mut found = found?;
+    found["bare"] = bare(&path, volumes)?;
+    Ok(found)
+}
+
+/// [`crate::bare`] under the loads of the cells; what is paced the median of three.
+fn bare(path: &Path, volumes: Volumes) -> Result<Value, String> {
+    let mut found = json!({});
+    let small = bare::Load {
+        size: 16 << 10,
+        record: 1024,
+        files: 1,
+        synced: true,
+        count: volumes.disk >> 15,
+        rate: None,
+    };
+    let large = bare::Load { size: MIB, synced: false, count: volumes.disk >> 20, ..small };
+    let spread = bare::Load { files: 1000, ..small };
+    for (name, load) in [("16KiB", small), ("1MiB unsynced", large), ("spread", spread)] {
+        found[name] = bare::produce(path, &load)?;
+    }
+    for (name, record, synced) in [
+        ("1KiB paced", 1024, true),
+        ("1KiB paced, unsynced", 1024, false),
+        ("100B paced", 100, true),
+        ("100B paced, unsynced", 100, false),
+    ] {
+        let count = volumes.syncs;
+        let load = bare::Load { size: 1, record, synced, count, rate: Some(500.0), ..small };
+        let runs: Result<Vec<Value>, String> = (0..3).map(|_| bare::produce(path, &load)).collect();
+        let mut runs = runs?;
+        let p99 = |run: &Value| run["request_ms"]["p99"].as_f64().unwrap_or_default();
+        runs.sort_by(|a, b| p99(a).total_cmp(&p99(b)));
+        found[name] = runs.swap_remove(1);
+    }
+    Ok(found)
 }
 
 fn all(path: &Path, volumes: Volumes) -> io::Result<Value> {
@@ -74,23 +110,36 @@ fn all(path: &Path, volumes: Volumes) -> io::Result<Value> {
         found["bare_fetch"][name]["copy"] = bare_fetch(path, piece, memory, false)?;
         found["bare_fetch"][name]["sendfile"] = bare_fetch(path, piece, memory, true)?;
     }
+    let start = Instant::now();
+    let each = memory / 20;
+    let readers = || bare_fetch(path, MIB, each, true).map(drop);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..20).map(|_| scope.spawn(readers)).collect();
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Ok(())))
+    })?;
+    let rate = (each * 20) as f64 / 1e6 / start.elapsed().as_secs_f64();
+    found["bare_fetch"]["20 readers"] = json!({ "mb_per_second": rate.round() });
     Ok(found)
 }
 
 /// Wall clock and CPU time of one thread, from its making on.
-struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     cpu: f64,
 }
 
 impl Clock {
-    fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         Ok(Self { start: Instant::now(), cpu: thread_cpu_seconds()? })
+    }
+
+    pub(crate) fn cpu_seconds(&self) -> io::Result<f64> {
+        Ok(thread_cpu_seconds()? - self.cpu)
     }
 
     /// Megabytes (10^6) a second and CPU seconds by gigabyte (10^9).
     fn told(&self, bytes: u64) -> io::Result<Value> {
-        let cpu = thread_cpu_seconds()? - self.cpu;
+        let cpu = self.cpu_seconds()?;
         let seconds = self.start.elapsed().as_secs_f64();
         Ok(json!({
             "mb_per_second": (bytes as f64 / 1e6 / seconds).round(),
@@ -106,18 +155,6 @@ fn thread_cpu_seconds() -> io::Result<f64> {
     nanoseconds
         .map(|count| count as f64 / 1e9)
         .ok_or_else(|| io::Error::other("the kernel keeps no CPU times of threads"))
-}
-
-fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let ours = TcpStream::connect(listener.local_addr()?)?;
-    let (theirs, _) = listener.accept()?;
-    for stream in [&ours, &theirs] {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-    }
-    Ok((ours, theirs))
 }
 
 fn joined<T>(thread: thread::JoinHandle<io::Result<T>>) -> io::Result<T> {
@@ -287,6 +324,12 @@ mod tests {
             "/bare_produce/cpu_seconds_per_gb",
             "/bare_fetch/1MiB/copy/cpu_seconds_per_gb",
             "/bare_fetch/8MiB/sendfile/mb_per_second",
+            "/bare_fetch/20 readers/mb_per_second",
+            "/bare/16KiB/cpu_seconds_per_gb",
+            "/bare/1MiB unsynced/mb_per_second",
+            "/bare/spread/mb_per_second",
+            "/bare/1KiB paced, unsynced/request_ms/p99",
+            "/bare/100B paced/end_to_end_ms/p99",
         ] {
             assert!(found.pointer(at).and_then(Value::as_f64) > Some(0.0), "{at} in {found}");
         }

@@ -1,13 +1,13 @@
 //! `ottla-bench run` and `ottla-bench table`; see the library for what they do.
 #![allow(clippy::print_stdout)] // A command line tool talks to its user.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ottla_bench::broker::Peer;
 use ottla_bench::results::{self, Kind, Results};
 use ottla_bench::run::{self, Options, Workload};
-use ottla_bench::{cells, raw, table};
+use ottla_bench::{cells, limits, raw, table};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             Ok(())
         }),
         Some("raw") => raw::command::run(&words[1..]).map(|told| println!("{told}")),
+        Some("limits") if words.len() == 2 => {
+            limits::measure(Path::new(&words[1]), limits::Volumes::FULL)
+                .map(|found| println!("{found:#}"))
+        }
         Some("table") => print_table(&words[1..]),
         _ => Err(USAGE.to_owned()),
     };
@@ -108,4 +112,5 @@ or with changes that are not committed, they are scratch and go to target/bench/
        ottla-bench run cells ...        measure the cells; `ottla-bench run cells --help` says how
        ottla-bench table [--file PATH]  print the tables of the newest results, or of that file
        ottla-bench table --update       write the table of the newest results into README
+       ottla-bench limits DIRECTORY     what the machine and a bare loop can do on that disk
        ottla-bench raw ...              one load on one broker; see `ottla-bench raw`";

@@ -146,7 +146,7 @@ mod tests {
     const LIMIT: Limit = Limit { words: "the bare loop", at: &["/a", "/b"] };
 
     fn judged(kind: Kind, target: Target, ours: f64, theirs: f64) -> (State, Verdict) {
-        let figure = Figure { name: "", kind, arm: "", beside: "", target };
+        let figure = Figure { name: "", kind, arm: "", beside: "", target, floor: None };
         let rounds = [Round { ours: [ours; 2], theirs: [theirs; 2] }; 5];
         let limits = json!({ "sync": { "p50": 0.2 }, "a": 0.5, "b": 0.4 });
         let found = judge(&figure, &rounds, &limits).unwrap();
@@ -197,8 +197,14 @@ mod tests {
 
     #[test]
     fn target_without_its_limit_has_no_verdict() {
-        let figure =
-            Figure { name: "", kind: Kind::Request, arm: "", beside: "", target: Target::PlusSync };
+        let figure = Figure {
+            name: "",
+            kind: Kind::Request,
+            arm: "",
+            beside: "",
+            target: Target::PlusSync,
+            floor: None,
+        };
         let rounds = [Round { ours: [1.0; 2], theirs: [1.0; 2] }; 2];
         let found = judge(&figure, &rounds, &Value::Null).unwrap();
         assert_eq!(found.verdict, Verdict::None);

@@ -109,6 +109,14 @@ pub struct Figure {
     pub beside: &'static str,
     /// What it must reach.
     pub target: Target,
+    /// Where the limits have what the bare loop ([`crate::bare`]) came to under this load.
+    pub floor: Option<&'static str>,
+}
+
+impl Figure {
+    const fn above(self, floor: &'static str) -> Self {
+        Self { floor: Some(floor), ..self }
+    }
 }
 
 /// A figure of a run.
@@ -196,7 +204,7 @@ const fn between(
     beside: &'static str,
     target: Target,
 ) -> Figure {
-    Figure { name, kind, arm, beside, target }
+    Figure { name, kind, arm, beside, target, floor: None }
 }
 
 /// The arm of ours, with its default of syncing before it acknowledges.
@@ -254,9 +262,10 @@ pub const CELLS: &[Cell] = &[
         preload: None,
         arms: &[arm(OURS, Side::Ottla, SMALL), arm(THEIRS, Side::Apache, SMALL)],
         figures: &[
-            figure(CPU, Kind::Cpu, Target::Ratio(1.0 / 3.0)),
-            figure(RATE, Kind::Rate, Target::Ratio(1.5)),
-            figure(P99, Kind::Request, Target::PlusSync),
+            figure(CPU, Kind::Cpu, Target::Ratio(1.0 / 3.0))
+                .above("/bare/16KiB/cpu_seconds_per_gb"),
+            figure(RATE, Kind::Rate, Target::Ratio(1.5)).above("/bare/16KiB/mb_per_second"),
+            figure(P99, Kind::Request, Target::PlusSync).above("/bare/16KiB/request_ms/p99"),
         ],
     },
     Cell {
@@ -266,8 +275,10 @@ pub const CELLS: &[Cell] = &[
         preload: None,
         arms: &[arm(OURS, Side::Ottla, LARGE), arm(THEIRS, Side::Apache, LARGE)],
         figures: &[
-            figure(CPU, Kind::Cpu, Target::RatioOrLimit(0.5, 1.2, BARE_PRODUCE)),
-            figure(RATE, Kind::Rate, Target::RatioOrLimit(1.0, 1.0, FLUSHED)),
+            figure(CPU, Kind::Cpu, Target::RatioOrLimit(0.5, 1.2, BARE_PRODUCE))
+                .above("/bare_produce/cpu_seconds_per_gb"),
+            figure(RATE, Kind::Rate, Target::RatioOrLimit(1.0, 1.0, FLUSHED))
+                .above("/bare_produce/mb_per_second"),
         ],
     },
     Cell {
@@ -281,7 +292,8 @@ pub const CELLS: &[Cell] = &[
             arm(OURS, Side::Ottla, LARGE),
         ],
         figures: &[
-            between(RATE, Kind::Rate, UNFLUSHED, THEIRS, Target::Ratio(1.3)),
+            between(RATE, Kind::Rate, UNFLUSHED, THEIRS, Target::Ratio(1.3))
+                .above("/bare/1MiB unsynced/mb_per_second"),
             between("MB/s, flush on beside off", Kind::Rate, OURS, UNFLUSHED, Target::Ratio(0.9)),
         ],
     },
@@ -292,8 +304,9 @@ pub const CELLS: &[Cell] = &[
         preload: Some(0),
         arms: &[arm(OURS, Side::Ottla, SPREAD), arm(THEIRS, Side::Apache, SPREAD)],
         figures: &[
-            figure(RATE, Kind::Rate, Target::Ratio(2.0)),
-            figure(CPU, Kind::Cpu, Target::Ratio(1.0 / 3.0)),
+            figure(RATE, Kind::Rate, Target::Ratio(2.0)).above("/bare/spread/mb_per_second"),
+            figure(CPU, Kind::Cpu, Target::Ratio(1.0 / 3.0))
+                .above("/bare/spread/cpu_seconds_per_gb"),
         ],
     },
     Cell {
@@ -337,8 +350,10 @@ pub const CELLS: &[Cell] = &[
             arm(THEIRS, Side::Apache, PACED),
         ],
         figures: &[
-            between("p99, flush off, ms", Kind::Request, UNFLUSHED, THEIRS, Target::Ratio(0.5)),
-            figure("p99, flush on, ms", Kind::Request, Target::PlusSync),
+            between("p99, flush off, ms", Kind::Request, UNFLUSHED, THEIRS, Target::Ratio(0.5))
+                .above("/bare/1KiB paced, unsynced/request_ms/p99"),
+            figure("p99, flush on, ms", Kind::Request, Target::PlusSync)
+                .above("/bare/1KiB paced/request_ms/p99"),
         ],
     },
     Cell {
@@ -352,8 +367,10 @@ pub const CELLS: &[Cell] = &[
             arm(THEIRS, Side::Apache, LATENCY),
         ],
         figures: &[
-            between("p99, flush off, ms", Kind::EndToEnd, UNFLUSHED, THEIRS, Target::Ratio(0.5)),
-            figure("p99, flush on, ms", Kind::EndToEnd, Target::PlusSync),
+            between("p99, flush off, ms", Kind::EndToEnd, UNFLUSHED, THEIRS, Target::Ratio(0.5))
+                .above("/bare/100B paced, unsynced/end_to_end_ms/p99"),
+            figure("p99, flush on, ms", Kind::EndToEnd, Target::PlusSync)
+                .above("/bare/100B paced/end_to_end_ms/p99"),
         ],
     },
     Cell {
@@ -393,7 +410,8 @@ pub const CELLS: &[Cell] = &[
         preload: Some(512),
         arms: &[arm(OURS, Side::Ottla, TWENTY), arm(THEIRS, Side::Apache, TWENTY)],
         figures: &[
-            figure(RATE, Kind::Rate, Target::Ratio(1.3)),
+            figure(RATE, Kind::Rate, Target::Ratio(1.3))
+                .above("/bare_fetch/20 readers/mb_per_second"),
             figure(CPU, Kind::Cpu, Target::Told),
         ],
     },

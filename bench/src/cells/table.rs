@@ -48,7 +48,7 @@ fn above(results: &Results) -> String {
 fn row(results: &Results, cell: &Cell) -> Option<String> {
     let runs = results.runs(Peer::Default, &workload(cell.number));
     let limits = results.part("limits");
-    let mut columns: [Vec<String>; 7] = Default::default();
+    let mut columns: [Vec<String>; 8] = Default::default();
     for figure in cell.figures {
         let rounds = paired(runs, "arm", [figure.arm, figure.beside], |run| figure.kind.of(run));
         let Some(judged) = judge(figure, &rounds, limits) else { continue };
@@ -57,6 +57,7 @@ fn row(results: &Results, cell: &Cell) -> Option<String> {
             figure.name.to_owned(),
             short(found.ours),
             short(found.theirs),
+            floor(figure, limits),
             format!("{:.2} ({:.2}–{:.2})", found.ratio, found.low, found.high),
             ahead(judged.state, figure).to_owned(),
             judge::words(figure, limits),
@@ -69,6 +70,12 @@ fn row(results: &Results, cell: &Cell) -> Option<String> {
     }
     let columns = columns.map(|lines| lines.join("<br>"));
     Some(format!("| {} | {} | {} |\n", cell.number, cell.words, columns.join(" | ")))
+}
+
+/// What the bare loop came to; nothing if it was not under this load.
+fn floor(figure: &Figure, limits: &Value) -> String {
+    let found = figure.floor.and_then(|at| limits.pointer(at)?.as_f64());
+    found.map_or(String::new(), short)
 }
 
 /// Only where Ottla stands beside Apache Kafka is somebody ahead.
@@ -209,8 +216,8 @@ pub(super) fn short(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-const HEAD: &str = "| # | load | figure | Ottla | beside | ratio (range of rounds) | Ottla is \
-                    | target | verdict |\n|--:|---|---|--:|--:|--:|---|---|---|\n";
+const HEAD: &str = "| # | load | figure | Ottla | beside | bare loop | ratio (range of rounds) | Ottla is \
+                    | target | verdict |\n|--:|---|---|--:|--:|--:|--:|---|---|---|\n";
 const PARTS_HEAD: &str = "| median (range) | Ottla | Apache Kafka 4.3.1 | target | verdict |\n\
                           |---|--:|--:|--:|---|\n";
 const MIB: f64 = 1_048_576.0;
@@ -234,7 +241,13 @@ mod tests {
         let mut results = Results::empty();
         results.put("commit", json!("0123456789ab"));
         results.put("date", json!("2026-11-22T01:00:00Z"));
-        results.put("limits", json!({ "sync": { "p50": 0.2, "p99": 0.4 } }));
+        results.put(
+            "limits",
+            json!({
+                "sync": { "p50": 0.2, "p99": 0.4 },
+                "bare": { "16KiB": { "cpu_seconds_per_gb": 1.1, "mb_per_second": 500 } },
+            }),
+        );
         let round = |round: u64| {
             ["ottla", "apache", "apache", "ottla"].map(|arm| {
                 let (rate, cpu) = if arm == "ottla" { (400.0, 2.0) } else { (200.0, 5.0) };
@@ -253,7 +266,7 @@ mod tests {
         assert_eq!(
             row,
             "| 1 | raw, 16 KiB batches, 1 partition, 5 in flight \
-             | broker CPU, s/GB<br>MB/s<br>p99, ms | 2.00<br>400<br>1.00 | 5.00<br>200<br>1.00 \
+             | broker CPU, s/GB<br>MB/s<br>p99, ms | 2.00<br>400<br>1.00 | 5.00<br>200<br>1.00 | 1.10<br>500<br> \
              | 0.40 (0.40–0.40)<br>2.00 (2.00–2.00)<br>1.00 (1.00–1.00) \
              | better<br>better<br>equal | ≤ 1/3<br>≥ 1.5<br>≤ Apache's + a sync (0.200) \
              | **short**<br>met<br>met |"

@@ -151,17 +151,17 @@ impl Pace {
 }
 
 /// What one connection sends.
-pub(super) struct Lane {
-    pub(super) stream: TcpStream,
-    pub(super) heads: Vec<Vec<u8>>,
-    pub(super) batch: Bytes,
-    pub(super) quota: u64,
-    pub(super) until: Option<Instant>,
+pub(crate) struct Lane {
+    pub(crate) stream: TcpStream,
+    pub(crate) heads: Vec<Vec<u8>>,
+    pub(crate) batch: Bytes,
+    pub(crate) quota: u64,
+    pub(crate) until: Option<Instant>,
 }
 
 impl Lane {
     /// A new request leaves for each answer; returns how long each took, in nanoseconds.
-    fn closed(mut self, inflight: usize) -> Result<Vec<u64>, String> {
+    pub(crate) fn closed(mut self, inflight: usize) -> Result<Vec<u64>, String> {
         let wrong = |error: std::io::Error| format!("produce: {}", reason(&error));
         let mut answers = Answers::new(self.stream.try_clone().map_err(wrong)?);
         let mut times = Vec::with_capacity(self.quota as usize);
@@ -187,7 +187,7 @@ impl Lane {
 
     /// Requests leave at their times, whatever became of those before; returns from the time at
     /// which each was to leave to its answer, in nanoseconds.
-    pub(super) fn open(mut self, pace: Pace) -> Result<Vec<u64>, String> {
+    pub(crate) fn open(mut self, pace: Pace) -> Result<Vec<u64>, String> {
         let wrong = |error: std::io::Error| format!("produce: {}", reason(&error));
         let quota = self.until.map_or(self.quota, |until| self.quota.min(pace.before(until)));
         let mut answers = Answers::new(self.stream.try_clone().map_err(wrong)?);
@@ -339,7 +339,7 @@ pub fn head(topic: &str, index: i32, acks: i16, batch: &Bytes) -> Result<Vec<u8>
 }
 
 /// The last version without tagged fields: a request ends with its batch.
-const PRODUCE: i16 = 8;
+pub(crate) const PRODUCE: i16 = 8;
 /// The most that a record takes beyond its value.
 const OVERHEAD: usize = 24;
 /// Room for answers, of some 60 bytes each.
@@ -350,7 +350,7 @@ mod tests {
     use super::*;
     use wire::Reader;
     use wire::batch::{Batches, verify_crc};
-    use wire::record::check_records;
+    use wire::walk::check_records;
 
     #[test]
     fn batch_has_as_many_records_as_fit_and_is_whole() {
