@@ -15,16 +15,16 @@ use messages::PartitionRecord;
 use metadata::Record;
 use metadata::controller::{self, IdSource};
 use metadata::image::resource;
-use ottla_log::Log;
 use ottla_log::disk::{Completion, Op, Submission, Token};
 use ottla_log::planted::{self, Bug};
+use ottla_log::{Log, LogConfig};
 use wire::{ErrorCode, Uuid};
 
 use crate::event::{Effect, Lane, Now};
 use crate::groups;
 use crate::metadata_log::OnCommit;
 use crate::node::{LogDir, Node, TRASH_LANE, submit};
-use crate::partition::{Partition, log_config};
+use crate::partition::{Partition, log_config, with_gaps};
 
 /// Partitions on their way out of the file system.
 #[derive(Debug, Default)]
@@ -162,12 +162,12 @@ impl Node {
     fn configure(&mut self, topic: &str) {
         let Some(id) = self.image.topic_ids.get(topic) else { return };
         let config = Arc::new(self.topic_config(topic));
+        let shared = Arc::new(log_config(&config));
         for lane in self.lanes.get(id).into_iter().flatten().flatten() {
             if let Some(partition) = self.partitions.get_mut(lane) {
-                let mut settings = log_config(&config);
                 // Offsets that are missing once stay so.
-                settings.compact |= partition.cleaning.point.is_some();
-                partition.log.set_config(settings);
+                let gaps = partition.cleaning.point.is_some();
+                partition.log.set_config(with_gaps(&shared, gaps));
                 partition.config = config.clone();
                 // What it lets lie unsynced now may be late.
                 self.upkeep.rouse(*lane, partition);
@@ -204,7 +204,7 @@ impl Node {
             self.removals.held.push(record.clone());
             return;
         }
-        let config = Arc::new(self.topic_config(&name));
+        let (config, settings) = self.shared_config(record.topic_id, &name);
         let assigned = record
             .replicas
             .iter()
@@ -214,7 +214,7 @@ impl Node {
         let dir = self.choose_dir(assigned);
         let mut submissions = Vec::new();
         let path = dir.path.join(dir_name);
-        let mut log = Log::create(&path, record.topic_id, log_config(&config), &mut submissions);
+        let mut log = Log::create(&path, record.topic_id, settings, &mut submissions);
         log.assign_epoch(record.leader_epoch);
         let partition =
             Partition::new(topic, record.partition_id, record.leader_epoch, config, log);
@@ -223,6 +223,17 @@ impl Node {
         if assigned != Some(dir.id) {
             self.tell_directory(record.topic_id, record.partition_id, dir.id, now, out);
         }
+    }
+
+    /// What the partitions of a topic are configured with: that of one there is, or anew.
+    fn shared_config(&self, topic: Uuid, name: &str) -> (Arc<TopicConfig>, Arc<LogConfig>) {
+        let lanes = self.lanes.get(&topic).into_iter().flatten().flatten();
+        let one = lanes.filter_map(|lane| self.partitions.get(lane)).next();
+        let config = one.map(|partition| partition.config.clone());
+        let config = config.unwrap_or_else(|| Arc::new(self.topic_config(name)));
+        let settings = log_config(&config);
+        let there = one.map(|partition| partition.log.config()).filter(|of| ***of == settings);
+        (config, there.cloned().unwrap_or_else(|| Arc::new(settings)))
     }
 
     /// The directory a partition was assigned, or else the one with the fewest partitions.

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ottla_log::disk::{Deferred, Disk, FileIds, Op, Space};
 use ottla_log::{Log, LogConfig, OpenMode, RecoveryReport, StorageError};
@@ -24,7 +25,6 @@ use wire::{ErrorCode, Uuid};
 use crate::event::{Effect, Lane, Now};
 use crate::groups;
 use crate::node::{Node, submit};
-use crate::partition::log_config;
 use crate::startup;
 
 /// What is full, and stalled.
@@ -58,7 +58,7 @@ pub struct Reopening {
     /// Something was appended there: if it is not there now, its topic was deleted meanwhile.
     is_made: bool,
     topic_id: Uuid,
-    config: LogConfig,
+    config: Arc<LogConfig>,
     mode: OpenMode,
     log_start: i64,
     files: FileIds,
@@ -192,13 +192,11 @@ impl Node {
             (stalled.next_ms, stalled.opening) = (i64::MAX, true);
             let log = &partition.log;
             let files = self.files.reserve();
-            let mut config = log_config(&partition.config);
-            config.compact |= partition.cleaning.point.is_some();
             let reopening = Reopening {
                 path: log.path().to_owned(),
                 is_made: log.end() > 0,
                 topic_id: partition.topic_id,
-                config,
+                config: log.config().clone(),
                 mode: OpenMode {
                     clean: false,
                     recovery_point: log.recovery_point(),
@@ -252,9 +250,7 @@ impl Node {
         match reopened {
             Ok(mut opened) => {
                 let (end, shown) = (opened.0.end(), partition.high_watermark);
-                let mut config = log_config(&partition.config);
-                config.compact |= partition.cleaning.point.is_some();
-                opened.0.set_config(config);
+                opened.0.set_config(partition.log.config().clone());
                 opened.0.assign_epoch(partition.leader_epoch);
                 // Records may have been deleted since the order was given.
                 opened.0.delete_records(partition.log.start());

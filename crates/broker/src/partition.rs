@@ -165,6 +165,14 @@ pub fn log_config(topic: &TopicConfig) -> LogConfig {
     }
 }
 
+/// The settings of a log that may lack offsets, whatever is asked of its topic.
+pub fn with_gaps(shared: &Arc<LogConfig>, gaps: bool) -> Arc<LogConfig> {
+    match gaps && !shared.compact {
+        true => Arc::new(LogConfig { compact: true, ..LogConfig::clone(shared) }),
+        false => shared.clone(),
+    }
+}
+
 /// The rules a client's records must keep in a topic.
 pub fn validate_config(topic: &TopicConfig, zstd_allowed: bool, now_ms: i64) -> ValidateConfig {
     let (compression, level) = match topic.compression.as_str() {

@@ -32,7 +32,8 @@ use crate::{FileId, LogConfig};
 pub struct Log {
     pub(crate) dir: Arc<Path>,
     pub(crate) topic_id: Option<Uuid>,
-    pub(crate) config: LogConfig,
+    /// Shared by the logs of a topic.
+    pub(crate) config: Arc<LogConfig>,
     /// By rising base offset; the last is active. Empty until the first append.
     pub(crate) segments: Vec<Segment>,
     pub(crate) start: i64,
@@ -87,10 +88,10 @@ impl Log {
     pub fn create(
         path: &Path,
         topic_id: Uuid,
-        config: LogConfig,
+        config: impl Into<Arc<LogConfig>>,
         out: &mut Vec<Submission>,
     ) -> Self {
-        let mut log = Self::at(path, config, 0);
+        let mut log = Self::at(path, config.into(), 0);
         log.topic_id = Some(topic_id);
         let made = log.commit.other(Op::CreateDir { path: path.to_owned() }, out);
         log.commit.fence(vec![made]);
@@ -104,7 +105,7 @@ impl Log {
     }
 
     /// An empty log that begins and ends at `end`, all of it durable.
-    pub(crate) fn at(path: &Path, config: LogConfig, end: i64) -> Self {
+    pub(crate) fn at(path: &Path, config: Arc<LogConfig>, end: i64) -> Self {
         Self {
             dir: path.into(),
             topic_id: None,
@@ -138,13 +139,14 @@ impl Log {
         self.topic_id
     }
 
-    /// Settings in force.
-    pub fn config(&self) -> &LogConfig {
+    /// Settings in force, to be shared with logs that have the same.
+    pub fn config(&self) -> &Arc<LogConfig> {
         &self.config
     }
 
     /// Changes settings from here on.
-    pub fn set_config(&mut self, config: LogConfig) {
+    pub fn set_config(&mut self, config: impl Into<Arc<LogConfig>>) {
+        let config = config.into();
         self.commit.set_flush_messages(config.flush_messages);
         self.config = config;
     }

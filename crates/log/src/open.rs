@@ -119,13 +119,14 @@ impl Log {
     pub fn open(
         disk: &dyn Disk,
         path: &Path,
-        config: LogConfig,
+        config: impl Into<Arc<LogConfig>>,
         mode: OpenMode,
         log_start: Option<i64>,
         ids: &mut FileIds,
     ) -> Result<(Self, RecoveryReport), StorageError> {
         let report = RecoveryReport::default();
         let epochs = Epochs::default();
+        let config = config.into();
         let compact = config.compact;
         let mut opening = Opening {
             disk,

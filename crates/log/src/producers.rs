@@ -18,13 +18,52 @@ use crate::planted::{self, Bug};
 /// All producers of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producers {
-    /// Boxed, because most logs have one, and a node of the map has room for eleven.
-    by_id: BTreeMap<i64, Box<Producer>>,
+    by_id: ById,
     /// Open transactions: first offset to producer.
     ongoing: BTreeMap<i64, i64>,
     /// Decided transactions whose marker is not yet below the high watermark: first to last
     /// offset. Readers of committed data wait for the marker to be replicated.
     unreplicated: BTreeMap<i64, i64>,
+}
+
+/// Producers by rising id. A list, because most logs have one producer, new ones have higher ids
+/// than those before, and a node of a tree has room for eleven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ById(Vec<(i64, Box<Producer>)>);
+
+impl ById {
+    fn place(&self, id: i64) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&id, |(id, _)| *id)
+    }
+
+    fn get(&self, id: i64) -> Option<&Producer> {
+        let place = self.place(id).ok()?;
+        self.0.get(place).map(|(_, producer)| &**producer)
+    }
+
+    fn get_mut(&mut self, id: i64) -> Option<&mut Producer> {
+        let place = self.place(id).ok()?;
+        self.0.get_mut(place).map(|(_, producer)| &mut **producer)
+    }
+
+    /// The producer of that id, made if it is new.
+    fn entry(&mut self, id: i64, new: impl FnOnce() -> Producer) -> &mut Producer {
+        let place = self.place(id).unwrap_or_else(|place| {
+            self.0.insert(place, (id, Box::new(new())));
+            place
+        });
+        // Found there, or put there.
+        &mut self.0[place].1
+    }
+
+    /// In the place of one of the same id.
+    fn insert(&mut self, id: i64, producer: Producer) {
+        let producer = Box::new(producer);
+        match self.place(id) {
+            Ok(place) => self.0[place].1 = producer,
+            Err(place) => self.0.insert(place, (id, producer)),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +116,13 @@ pub(crate) struct Marker {
 impl Producers {
     /// Producers known.
     pub fn count(&self) -> usize {
-        self.by_id.len()
+        self.by_id.0.len()
     }
 
     /// Gives back memory that is not used.
     pub(crate) fn shrink(&mut self) {
-        self.by_id.values_mut().for_each(|producer| producer.batches.shrink_to_fit());
+        self.by_id.0.iter_mut().for_each(|(_, producer)| producer.batches.shrink_to_fit());
+        self.by_id.0.shrink_to_fit();
     }
 
     /// The first offset a reader of committed data must not see yet, if any.
@@ -98,7 +138,7 @@ impl Producers {
 
     /// Forgets producers that wrote nothing for `expiration_ms` and have no open transaction.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        self.by_id.retain(|_, producer| {
+        self.by_id.0.retain(|(_, producer)| {
             producer.txn_first_offset.is_some()
                 || now_ms.saturating_sub(producer.timestamp) < expiration_ms
         });
@@ -106,7 +146,7 @@ impl Producers {
 
     /// Where this very batch was appended before (I1).
     pub(crate) fn duplicate_of(&self, header: &BatchHeader) -> Option<Duplicate> {
-        let producer = self.by_id.get(&header.producer_id)?;
+        let producer = self.by_id.get(header.producer_id)?;
         if planted::is(Bug::SequencesUnchecked) {
             return None;
         }
@@ -130,7 +170,7 @@ impl Producers {
 
     /// Decides whether a client's data batch may follow what its producer wrote.
     pub(crate) fn check(&self, header: &BatchHeader) -> Result<(), AppendError> {
-        let Some(producer) = self.by_id.get(&header.producer_id) else {
+        let Some(producer) = self.by_id.get(header.producer_id) else {
             // Nothing is known, maybe because retention took it: any sequence may start.
             return Ok(());
         };
@@ -164,7 +204,7 @@ impl Producers {
         marker: &Marker,
     ) -> Result<(), AppendError> {
         self.check_epoch(header)?;
-        match self.by_id.get(&header.producer_id) {
+        match self.by_id.get(header.producer_id) {
             Some(producer) if producer.coordinator_epoch > marker.coordinator_epoch => {
                 Err(AppendError::TransactionCoordinatorFenced {
                     producer_id: header.producer_id,
@@ -177,7 +217,7 @@ impl Producers {
     }
 
     fn check_epoch(&self, header: &BatchHeader) -> Result<(), AppendError> {
-        match self.by_id.get(&header.producer_id) {
+        match self.by_id.get(header.producer_id) {
             Some(producer) if header.producer_epoch < producer.epoch => {
                 Err(AppendError::InvalidProducerEpoch {
                     producer_id: header.producer_id,
@@ -190,14 +230,12 @@ impl Producers {
     }
 
     fn entry(&mut self, header: &BatchHeader) -> &mut Producer {
-        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| {
-            Box::new(Producer {
-                epoch: header.producer_epoch,
-                batches: VecDeque::new(),
-                coordinator_epoch: -1,
-                timestamp: -1,
-                txn_first_offset: None,
-            })
+        let producer = self.by_id.entry(header.producer_id, || Producer {
+            epoch: header.producer_epoch,
+            batches: VecDeque::new(),
+            coordinator_epoch: -1,
+            timestamp: -1,
+            txn_first_offset: None,
         });
         if producer.epoch < header.producer_epoch {
             producer.epoch = header.producer_epoch;
@@ -233,7 +271,7 @@ impl Producers {
         if !header.has_producer_id() || header.is_control() {
             return;
         }
-        let Some(producer) = self.by_id.get_mut(&header.producer_id) else { return };
+        let Some(producer) = self.by_id.get_mut(header.producer_id) else { return };
         let older = producer.batches.front().is_some_and(|first| {
             header.last_offset() < first.last_offset - i64::from(first.offset_delta)
         });
@@ -277,19 +315,19 @@ impl Producers {
 
     /// The last batch of each producer: its sequence must stay known.
     pub(crate) fn last_written(&self) -> BTreeMap<i64, LastWritten> {
-        let last = |(&id, producer): (&i64, &Producer)| {
+        let last = |(id, producer): &(i64, Box<Producer>)| {
             let offset = producer.batches.back().map(|written| written.last_offset);
-            (id, LastWritten { offset, epoch: producer.epoch })
+            (*id, LastWritten { offset, epoch: producer.epoch })
         };
-        self.by_id.iter().map(|(id, producer)| last((id, producer))).collect()
+        self.by_id.0.iter().map(last).collect()
     }
 
     /// The entries of a snapshot, by producer id.
     pub fn entries(&self) -> Vec<ProducerEntry> {
-        let entry = |(&producer_id, producer): (&i64, &Producer)| {
+        let entry = |(producer_id, producer): &(i64, Box<Producer>)| {
             let last = producer.batches.back();
             ProducerEntry {
-                producer_id,
+                producer_id: *producer_id,
                 producer_epoch: producer.epoch,
                 last_sequence: last.map_or(-1, |written| written.last_sequence),
                 last_offset: last.map_or(-1, |written| written.last_offset),
@@ -299,7 +337,7 @@ impl Producers {
                 current_txn_first_offset: producer.txn_first_offset.unwrap_or(-1),
             }
         };
-        self.by_id.iter().map(|(id, producer)| entry((id, producer))).collect()
+        self.by_id.0.iter().map(entry).collect()
     }
 
     /// What a snapshot says.
@@ -322,7 +360,7 @@ impl Producers {
                 timestamp: entry.timestamp,
                 txn_first_offset: txn,
             };
-            producers.by_id.insert(entry.producer_id, Box::new(producer));
+            producers.by_id.insert(entry.producer_id, producer);
         }
         producers
     }

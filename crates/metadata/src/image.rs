@@ -35,6 +35,13 @@ pub struct PartitionImage {
     pub recovery_state: i8,
     /// The log directory of each replica (KIP-858).
     pub directories: Vec<Uuid>,
+    /// What few partitions have, and few of them for long; `None` if it is empty.
+    rare: Option<Box<Rare>>,
+}
+
+/// Lists of replicas that most partitions don't have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rare {
     /// Eligible leader replicas (KIP-966).
     pub elr: Vec<i32>,
     /// The last known ELR (KIP-966).
@@ -43,6 +50,25 @@ pub struct PartitionImage {
     pub removing: Vec<i32>,
     /// Being added by a reassignment.
     pub adding: Vec<i32>,
+}
+
+impl PartitionImage {
+    /// The lists that are seldom there, empty if they are not.
+    pub fn rare(&self) -> &Rare {
+        const NONE: &Rare = &Rare {
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            removing: Vec::new(),
+            adding: Vec::new(),
+        };
+        self.rare.as_deref().unwrap_or(NONE)
+    }
+
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.take().unwrap_or_default();
+        change(&mut rare);
+        self.rare = (*rare != Rare::default()).then_some(rare);
+    }
 }
 
 /// One registered broker.
@@ -308,10 +334,13 @@ impl Image {
             };
         let topics = self.topics.values_mut().filter(|topic| only.is_none_or(|id| topic.id == id));
         for partition in topics.flat_map(|topic| &mut topic.partitions) {
-            if !partition.elr.is_empty() || !partition.last_known_elr.is_empty() {
+            let rare = partition.rare();
+            if !rare.elr.is_empty() || !rare.last_known_elr.is_empty() {
                 let partition = Arc::make_mut(partition);
-                partition.elr.clear();
-                partition.last_known_elr.clear();
+                partition.change_rare(|rare| {
+                    rare.elr.clear();
+                    rare.last_known_elr.clear();
+                });
                 partition.partition_epoch += 1;
             }
         }
@@ -328,7 +357,7 @@ impl Image {
     ) -> Result<(), Contradiction> {
         let topic =
             self.topics.get_mut(&record.topic_id).ok_or_else(|| missing_topic(record.topic_id))?;
-        let image = PartitionImage {
+        let mut image = PartitionImage {
             replicas: record.replicas.clone(),
             isr: record.isr.clone(),
             leader: record.leader,
@@ -336,11 +365,14 @@ impl Image {
             partition_epoch: record.partition_epoch,
             directories: record.directories.clone(),
             recovery_state: record.leader_recovery_state,
-            elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
-            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
-            removing: record.removing_replicas.clone(),
-            adding: record.adding_replicas.clone(),
+            rare: None,
         };
+        image.change_rare(|rare| {
+            rare.elr = record.eligible_leader_replicas.clone().unwrap_or_default();
+            rare.last_known_elr = record.last_known_elr.clone().unwrap_or_default();
+            rare.removing.clone_from(&record.removing_replicas);
+            rare.adding.clone_from(&record.adding_replicas);
+        });
         let index = record.partition_id as usize;
         if index == topic.partitions.len() {
             topic.partitions.push(Arc::new(image));
@@ -375,10 +407,12 @@ impl Image {
         };
         set(&mut partition.isr, &change.isr);
         set(&mut partition.replicas, &change.replicas);
-        set(&mut partition.removing, &change.removing_replicas);
-        set(&mut partition.adding, &change.adding_replicas);
-        set(&mut partition.elr, &change.eligible_leader_replicas);
-        set(&mut partition.last_known_elr, &change.last_known_elr);
+        partition.change_rare(|rare| {
+            set(&mut rare.removing, &change.removing_replicas);
+            set(&mut rare.adding, &change.adding_replicas);
+            set(&mut rare.elr, &change.eligible_leader_replicas);
+            set(&mut rare.last_known_elr, &change.last_known_elr);
+        });
         if let Some(directories) = &change.directories {
             partition.directories.clone_from(directories);
         }

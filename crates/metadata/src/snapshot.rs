@@ -186,15 +186,15 @@ fn push_topics(image: &Image, records: &mut Vec<Record>) {
                 topic_id: topic.id,
                 replicas: partition.replicas.clone(),
                 isr: partition.isr.clone(),
-                removing_replicas: partition.removing.clone(),
-                adding_replicas: partition.adding.clone(),
+                removing_replicas: partition.rare().removing.clone(),
+                adding_replicas: partition.rare().adding.clone(),
                 leader: partition.leader,
                 leader_recovery_state: partition.recovery_state,
                 leader_epoch: partition.leader_epoch,
                 partition_epoch: partition.partition_epoch,
                 directories: partition.directories.clone(),
-                eligible_leader_replicas: some(&partition.elr),
-                last_known_elr: some(&partition.last_known_elr),
+                eligible_leader_replicas: some(&partition.rare().elr),
+                last_known_elr: some(&partition.rare().last_known_elr),
                 ..Default::default()
             }));
         }

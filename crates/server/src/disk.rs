@@ -188,6 +188,10 @@ impl Lanes {
         {
             self.spare.push(state);
         }
+        // Room for the thousands of lanes of a moment is not kept for ever.
+        if self.busy.is_empty() && self.busy.capacity() > ROOM_KEPT {
+            self.busy = HashMap::new();
+        }
     }
 }
 
@@ -424,7 +428,7 @@ impl Waiting {
         }
         if self.is_sweep_due(may_share) {
             self.sweeping = true;
-            return Some(Work::Sweep(self.syncs.drain(..).collect()));
+            return Some(Work::Sweep(std::mem::take(&mut self.syncs).into()));
         }
         self.next_sync()
     }
@@ -459,7 +463,7 @@ impl Waiting {
         if may_share && self.syncing >= SYNCING_MAX {
             return None;
         }
-        let (lane, submission) = self.syncs.pop_front()?;
+        let (lane, submission) = next_of(&mut self.syncs)?;
         self.syncing += 1;
         Some(Work::Operation(lane, submission))
     }
@@ -475,7 +479,7 @@ impl Waiting {
             let count = self.names.len().min(NAMES_MAX);
             return Some(Work::Names(self.names.drain(..count).collect()));
         }
-        match self.names.pop_front() {
+        match next_of(&mut self.names) {
             Some((lane, submission)) => Some(Work::Operation(lane, submission)),
             None => self.others.pop_front(),
         }
@@ -632,6 +636,15 @@ impl DiskRunner {
     }
 }
 
+/// The front one. Room for thousands is given back with the last of them.
+fn next_of<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let next = queue.pop_front();
+    if queue.is_empty() && queue.capacity() > ROOM_KEPT {
+        *queue = VecDeque::new();
+    }
+    next
+}
+
 /// One write for it and for those that go on where it ends; these are taken out of the queue, and
 /// what becomes of it becomes of them. Anything else as it is.
 fn with_next(op: Op, queue: &mut VecDeque<Submission>) -> (Op, Vec<Token>) {
@@ -754,6 +767,8 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const PARTS_MAX: usize = 256;
 /// So many lanes that became idle keep their memory for others.
 const SPARE_LANES: usize = 64;
+/// The most lanes, or things that wait, that room is kept for when there are none.
+const ROOM_KEPT: usize = 512;
 /// So many syncs that wait become one `syncfs`.
 const SWEEP_MIN: usize = 8;
 /// So many threads of a volume sync one file each, where it can be done for many at once.

@@ -291,7 +291,7 @@ mod tests {
     /// Records of every kind of length, the payload some 400 KB.
     fn long(compression: Compression) -> Bytes {
         let mut builder = BatchBuilder::new(BatchOptions { compression, ..Default::default() });
-        let bytes: Vec<u8> = (0..200_000u32).map(|n| (n * n >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         for index in 0..400i64 {
             let key = &bytes[..(index * 7 % 300) as usize];
             let value = &bytes[..if index == 200 { 200_000 } else { (index * 31 % 999) as usize }];

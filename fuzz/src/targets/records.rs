@@ -2,7 +2,8 @@
 
 use ottla_log::ValidateConfig;
 use wire::batch::{BatchHeader, Batches, HEADER_BYTES, TimestampType};
-use wire::record::{Record, RecordError, RecordIter, check_records};
+use wire::record::{Record, RecordError, RecordIter};
+use wire::walk::check_records;
 use wire::{Bytes, batch};
 
 use crate::Input;

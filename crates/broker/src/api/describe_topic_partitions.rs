@@ -113,8 +113,8 @@ fn describe(
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),
-            eligible_leader_replicas: Some(partition.elr.clone()),
-            last_known_elr: Some(partition.last_known_elr.clone()),
+            eligible_leader_replicas: Some(partition.rare().elr.clone()),
+            last_known_elr: Some(partition.rare().last_known_elr.clone()),
             ..Default::default()
         }
     };

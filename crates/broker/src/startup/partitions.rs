@@ -16,7 +16,7 @@ use super::{Opened, Report, StartError, drive, drive_node, note_recovery, read_o
 use crate::cleaner::{CLEANER_POINTS, Cleaning};
 use crate::event::Now;
 use crate::node::{LogDir, Node};
-use crate::partition::{Partition, log_config};
+use crate::partition::{Partition, log_config, with_gaps};
 use crate::upkeep::{LOG_STARTS, RECOVERY_MARKS, RECOVERY_POINTS};
 
 /// What a log directory holds.
@@ -92,6 +92,7 @@ fn open_topic(
     told: &mut Vec<(Uuid, i32, Uuid)>,
 ) -> Result<(), StartError> {
     let config = Arc::new(node.topic_config(&topic.name));
+    let shared = Arc::new(log_config(&config));
     for (index, partition) in topic.partitions.iter().enumerate() {
         let Some(place) =
             partition.replicas.iter().position(|replica| *replica == node.config.node_id)
@@ -103,9 +104,8 @@ fn open_topic(
         let here = locate(disk, node, &name, assigned, found)?;
         let key = (topic.name.to_string(), index as i32);
         let cleaned = here.and_then(|found| found.cleaned.get(&key).copied());
-        let mut settings = log_config(&config);
         // What was ever compacted lacks offsets, whatever is asked of the topic now.
-        settings.compact |= cleaned.is_some();
+        let settings = with_gaps(&shared, cleaned.is_some());
         let (log, dir) = match here {
             Some(found) => {
                 let path = found.dir.path.join(&name);

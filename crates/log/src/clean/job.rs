@@ -470,11 +470,12 @@ mod tests {
                 created_ms: 0,
             }
         };
-        let (segment_bytes, segment_index_bytes) = (100, 24);
+        let settings =
+            LogConfig { segment_bytes: 100, segment_index_bytes: 24, ..LogConfig::default() };
         CleanPlan {
             dir: std::path::Path::new("/t-0").into(),
             generation: 0,
-            config: LogConfig { segment_bytes, segment_index_bytes, ..LogConfig::default() },
+            config: settings.into(),
             first_dirty: 0,
             upto,
             high_watermark: upto,

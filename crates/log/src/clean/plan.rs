@@ -77,7 +77,7 @@ pub struct CleanPlan {
     pub(super) dir: Arc<Path>,
     /// Compare with [`Log::generation`].
     pub(super) generation: u64,
-    pub(super) config: LogConfig,
+    pub(super) config: Arc<LogConfig>,
     pub(super) first_dirty: i64,
     /// Where the last of `sources` ends, exclusive.
     pub(super) upto: i64,

@@ -62,7 +62,7 @@ fn put(rig: &mut Rig, records: &[(u8, Option<&str>)]) -> i64 {
 
 /// So many bytes that whatever follows begins a new segment.
 fn roll(rig: &mut Rig) {
-    let config = rig.log.config().clone();
+    let config = LogConfig::clone(rig.log.config());
     rig.log.set_config(LogConfig { segment_bytes: 100, ..config.clone() });
     put(rig, &[(0xff, Some("roll"))]);
     rig.settle();

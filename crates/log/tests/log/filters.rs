@@ -47,7 +47,7 @@ fn put_and_roll(rig: &mut Rig, number: u64) {
 }
 
 fn roll(rig: &mut Rig) {
-    let config = rig.log.config().clone();
+    let config = LogConfig::clone(rig.log.config());
     rig.log.set_config(LogConfig { segment_bytes: 100, ..config.clone() });
     append(rig, &[(None, "roll")], Compression::None);
     rig.settle();
@@ -554,7 +554,7 @@ fn whichever_operation_is_cut_no_record_of_a_key_is_passed_over() {
 
 /// A roll on a disk that may fail: the log is offline then, and what follows finds nothing to do.
 fn put_and_roll_failing(rig: &mut Rig) {
-    let config = rig.log.config().clone();
+    let config = LogConfig::clone(rig.log.config());
     rig.log.set_config(LogConfig { segment_bytes: 100, ..config });
     let mut builder = BatchBuilder::new(BatchOptions { leader_epoch: -1, ..Default::default() });
     builder.push(7, Some(&key(2)), Some(b"failing"), &[]);

@@ -130,7 +130,7 @@ pub fn elect_leaders(image: &Image, broker: i32) -> Vec<Record> {
     for topic in image.topics.values() {
         for (index, partition) in topic.partitions.iter().enumerate() {
             let has_all = partition.isr.contains(&broker)
-                || partition.elr.contains(&broker)
+                || partition.rare().elr.contains(&broker)
                 || (partition.isr.is_empty() && partition.replicas == [broker]);
             if partition.leader != -1 || !has_all {
                 continue;
@@ -140,8 +140,8 @@ pub fn elect_leaders(image: &Image, broker: i32) -> Vec<Record> {
                 topic_id: topic.id,
                 isr: Some(vec![broker]),
                 leader: broker,
-                eligible_leader_replicas: (!partition.elr.is_empty()).then(Vec::new),
-                last_known_elr: (!partition.last_known_elr.is_empty()).then(Vec::new),
+                eligible_leader_replicas: (!partition.rare().elr.is_empty()).then(Vec::new),
+                last_known_elr: (!partition.rare().last_known_elr.is_empty()).then(Vec::new),
                 ..Default::default()
             }));
         }
