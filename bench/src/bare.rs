@@ -3,12 +3,14 @@
 //!
 //! One thread takes whatever requests have arrived, computes their checksums, appends their batches
 //! to files, syncs each file once, and answers them all at once. It decodes nothing, keeps no
-//! index, and knows where a batch lies since all requests are alike.
+//! index, and knows where a batch lies since all requests are alike. Or it has a journal in front
+//! of its files: what arrived is written there once more, over blocks that were written before, and
+//! that is synced instead; the files are, all at once, before the journal begins again.
 //!
 //! Owns its files, sockets and threads. Invariants are those of [`crate::raw`].
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
@@ -32,12 +34,23 @@ pub struct Load {
     pub record: usize,
     /// Files, in turn.
     pub files: usize,
-    /// Whether what was appended is synced before it is answered.
-    pub synced: bool,
+    /// What is synced before an answer.
+    pub sync: Sync,
     /// Requests.
     pub count: u64,
     /// A second, if they leave at their times; otherwise five are on their way.
     pub rate: Option<f64>,
+}
+
+/// What is synced before an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Nothing.
+    Nothing,
+    /// Every file that was appended to.
+    Files,
+    /// A journal.
+    Journal,
 }
 
 /// Produces to the bare loop, with files in that directory (which it makes and removes). With a
@@ -60,11 +73,16 @@ fn run(directory: &Path, load: &Load) -> Result<Value, String> {
         (0..load.files).map(|index| File::create(directory.join(index.to_string()))).collect();
     let (stream, server) = pair().map_err(wrong)?;
     let (reader, relay) = pair().map_err(wrong)?;
+    let journal = match load.sync {
+        Sync::Journal => Some(Journal::create(directory).map_err(wrong)?),
+        Sync::Nothing | Sync::Files => None,
+    };
     let bare = Bare {
         stream: server,
         relay: load.rate.map(|_| relay),
         files: files.map_err(wrong)?,
-        synced: load.synced,
+        synced: load.sync == Sync::Files,
+        journal,
         request: head.len() + bytes.len(),
         batch: bytes.len(),
         answer: answer()?,
@@ -122,6 +140,7 @@ struct Bare {
     relay: Option<TcpStream>,
     files: Vec<File>,
     synced: bool,
+    journal: Option<Journal>,
     /// Bytes of a request, and of the batch at its end.
     request: usize,
     batch: usize,
@@ -166,13 +185,7 @@ impl Bare {
         }
         let count = self.files.len();
         let dirty = if let [file] = &mut self.files[..] {
-            let mut slices: Vec<IoSlice<'_>> =
-                batches.iter().map(|batch| IoSlice::new(batch)).collect();
-            let mut slices = &mut slices[..];
-            while !slices.is_empty() {
-                let written = file.write_vectored(slices)?;
-                IoSlice::advance_slices(&mut slices, written);
-            }
+            write_all(file, &batches)?;
             0..1
         } else {
             for (index, batch) in batches.iter().enumerate() {
@@ -180,6 +193,9 @@ impl Bare {
             }
             *next..*next + batches.len()
         };
+        if let Some(journal) = &mut self.journal {
+            journal.append(&batches)?;
+        }
         if self.synced {
             for index in dirty.clone() {
                 self.files[index % count].sync_data()?;
@@ -203,6 +219,48 @@ impl Bare {
         }
         self.stream.write_all(&answers)
     }
+}
+
+/// A file of blocks that are written again and again.
+struct Journal {
+    file: File,
+    left: u64,
+}
+
+impl Journal {
+    fn create(directory: &Path) -> io::Result<Self> {
+        let mut file = File::create(directory.join("journal"))?;
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..JOURNAL >> 20 {
+            file.write_all(&zeros)?;
+        }
+        file.sync_all()?;
+        file.rewind()?;
+        Ok(Self { file, left: JOURNAL })
+    }
+
+    /// Once for all; before it begins again the files are synced, too.
+    fn append(&mut self, batches: &[&[u8]]) -> io::Result<()> {
+        let bytes = batches.iter().map(|batch| batch.len() as u64).sum();
+        if self.left < bytes {
+            rustix::fs::syncfs(&self.file)?;
+            self.file.rewind()?;
+            self.left = JOURNAL;
+        }
+        self.left -= bytes;
+        write_all(&mut self.file, batches)?;
+        self.file.sync_data()
+    }
+}
+
+fn write_all(file: &mut File, batches: &[&[u8]]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = batches.iter().map(|batch| IoSlice::new(batch)).collect();
+    let mut slices = &mut slices[..];
+    while !slices.is_empty() {
+        let written = file.write_vectored(slices)?;
+        IoSlice::advance_slices(&mut slices, written);
+    }
+    Ok(())
 }
 
 /// An answer with its length, to be given a correlation id.
@@ -236,6 +294,8 @@ pub fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((ours, theirs))
 }
 
+/// Bytes of a journal: the files are synced that often.
+const JOURNAL: u64 = 64 << 20;
 /// Everybody waits when the first request leaves.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -246,9 +306,14 @@ mod tests {
     #[test]
     fn every_request_is_appended_and_answered() {
         let directory = tempfile::tempdir().unwrap();
-        for (files, rate) in [(1, None), (3, None), (1, Some(500.0))] {
+        for (files, rate, sync) in [
+            (1, None, Sync::Files),
+            (3, None, Sync::Files),
+            (3, None, Sync::Journal),
+            (1, Some(500.0), Sync::Nothing),
+        ] {
             let path = directory.path().join("bare");
-            let load = Load { size: 4096, record: 1024, files, synced: true, count: 40, rate };
+            let load = Load { size: 4096, record: 1024, files, sync, count: 40, rate };
             let found = produce(&path, &load).unwrap();
             assert_eq!(found["request_ms"]["count"], 40, "{found}");
             assert_eq!(found["end_to_end_ms"]["count"].as_u64(), rate.map(|_| 40), "{found}");

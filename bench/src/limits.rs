@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::bare::{self, pair};
+use crate::bare::{self, Sync, pair};
 use crate::raw::milliseconds;
 
 /// How much is moved for each figure.
@@ -64,23 +64,30 @@ fn bare(path: &Path, volumes: Volumes) -> Result<Value, String> {
         size: 16 << 10,
         record: 1024,
         files: 1,
-        synced: true,
+        sync: Sync::Files,
         count: volumes.disk >> 15,
         rate: None,
     };
-    let large = bare::Load { size: MIB, synced: false, count: volumes.disk >> 20, ..small };
+    let large = bare::Load { size: MIB, sync: Sync::Nothing, count: volumes.disk >> 20, ..small };
     let spread = bare::Load { files: 1000, ..small };
-    for (name, load) in [("16KiB", small), ("1MiB unsynced", large), ("spread", spread)] {
+    let journaled = |load| bare::Load { sync: Sync::Journal, ..load };
+    for (name, load) in [
+        ("16KiB", small),
+        ("16KiB, journal", journaled(small)),
+        ("1MiB unsynced", large),
+        ("spread", spread),
+        ("spread, journal", journaled(spread)),
+    ] {
         found[name] = bare::produce(path, &load)?;
     }
-    for (name, record, synced) in [
-        ("1KiB paced", 1024, true),
-        ("1KiB paced, unsynced", 1024, false),
-        ("100B paced", 100, true),
-        ("100B paced, unsynced", 100, false),
+    for (name, record, sync) in [
+        ("1KiB paced", 1024, Sync::Files),
+        ("1KiB paced, unsynced", 1024, Sync::Nothing),
+        ("100B paced", 100, Sync::Files),
+        ("100B paced, unsynced", 100, Sync::Nothing),
     ] {
         let count = volumes.syncs;
-        let load = bare::Load { size: 1, record, synced, count, rate: Some(500.0), ..small };
+        let load = bare::Load { size: 1, record, sync, count, rate: Some(500.0), ..small };
         let runs: Result<Vec<Value>, String> = (0..3).map(|_| bare::produce(path, &load)).collect();
         let mut runs = runs?;
         let p99 = |run: &Value| run["request_ms"]["p99"].as_f64().unwrap_or_default();
@@ -328,6 +335,7 @@ mod tests {
             "/bare/16KiB/cpu_seconds_per_gb",
             "/bare/1MiB unsynced/mb_per_second",
             "/bare/spread/mb_per_second",
+            "/bare/spread, journal/mb_per_second",
             "/bare/1KiB paced, unsynced/request_ms/p99",
             "/bare/100B paced/end_to_end_ms/p99",
         ] {

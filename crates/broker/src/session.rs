@@ -2,6 +2,7 @@
 //! so that a request names changes only and an answer only what changed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use messages::fetch_request::{FetchRequest, FetchTopic};
 use ottla_log::planted::{self, Bug};
@@ -234,7 +235,30 @@ fn wants_of(topics: &[FetchTopic], by_id: bool) -> Wants {
             wants.push((topic_ref(by_id, &topic.topic, topic.topic_id), partition.partition, want));
         }
     }
-    wants
+    once(wants)
+}
+
+/// Each partition once, where it was named first and as it was named last: what Apache Kafka's map
+/// makes of a request. Otherwise few bytes of request could ask for the same work over and over.
+fn once(wants: Wants) -> Wants {
+    let mut named: Vec<_> = wants.iter().map(|(topic, index, _)| (topic, *index)).collect();
+    // Clients name them in order, so this is one pass for them.
+    named.sort();
+    if named.windows(2).all(|pair| pair[0] != pair[1]) {
+        return wants;
+    }
+    let mut places: BTreeMap<(TopicRef, i32), usize> = BTreeMap::new();
+    let mut once: Wants = Vec::new();
+    for (topic, index, want) in wants {
+        match places.entry((topic.clone(), index)) {
+            Entry::Occupied(place) => once[*place.get()].2 = want,
+            Entry::Vacant(place) => {
+                place.insert(once.len());
+                once.push((topic, index, want));
+            }
+        }
+    }
+    once
 }
 
 /// `SessionEpoch` of a fetch outside any session.
@@ -286,6 +310,19 @@ mod tests {
             vec![ForgottenTopic { topic: "t".into(), partitions: vec![0], ..Default::default() }];
         let (_, wants) = sessions.begin(&next, 12, 0, 0).unwrap();
         assert_eq!(offsets(&wants), [(1, 9)]);
+    }
+
+    #[test]
+    fn a_partition_named_again_counts_once_where_it_was_first_as_it_was_last() {
+        let mut sessions = Sessions::new(2);
+        let many = request(0, 0, &[(3, 1), (0, 5), (3, 2), (1, 6), (3, 7), (0, 4)]);
+        for epoch in [EPOCH_NONE, EPOCH_FIRST] {
+            let request = FetchRequest { session_epoch: epoch, ..many.clone() };
+            let (_, wants) = sessions.begin(&request, 12, 77, 0).unwrap();
+            assert_eq!(offsets(&wants), [(3, 7), (0, 4), (1, 6)]);
+        }
+        let (_, wants) = sessions.begin(&request(77, 1, &[(1, 8), (1, 9)]), 12, 0, 0).unwrap();
+        assert_eq!(offsets(&wants), [(3, 7), (0, 4), (1, 9)]);
     }
 
     #[test]
