@@ -1,11 +1,15 @@
 //! A broker that is none: what no broker can do without, and nothing else, under the load of
-//! [`crate::raw`]. What it comes to on a machine is the floor that a broker's figures stand on.
+//! [`crate::raw`].
 //!
 //! One thread takes whatever requests have arrived, computes their checksums, appends their batches
 //! to files, syncs each file once, and answers them all at once. It decodes nothing, keeps no
 //! index, and knows where a batch lies since all requests are alike. Or it has a journal in front
 //! of its files: what arrived is written there once more, over blocks that were written before, and
 //! that is synced instead; the files are, all at once, before the journal begins again.
+//!
+//! Of processor time that is a floor. Of throughput and latency it is what a broker comes to that
+//! does one thing after the other: while it syncs it neither receives nor appends, and it syncs one
+//! file after another. One that overlaps them can be faster.
 //!
 //! Owns its files, sockets and threads. Invariants are those of [`crate::raw`].
 
@@ -40,6 +44,8 @@ pub struct Load {
     pub count: u64,
     /// A second, if they leave at their times; otherwise five are on their way.
     pub rate: Option<f64>,
+    /// Whether, at a rate, a second connection gets each batch before it is answered.
+    pub relayed: bool,
 }
 
 /// What is synced before an answer.
@@ -53,8 +59,7 @@ pub enum Sync {
     Journal,
 }
 
-/// Produces to the bare loop, with files in that directory (which it makes and removes). With a
-/// rate a second connection gets each batch as soon as it is appended and synced.
+/// Produces to the bare loop, with files in that directory (which it makes and removes).
 ///
 /// # Errors
 /// If the disk or the loopback interface fails.
@@ -79,7 +84,7 @@ fn run(directory: &Path, load: &Load) -> Result<Value, String> {
     };
     let bare = Bare {
         stream: server,
-        relay: load.rate.map(|_| relay),
+        relay: load.relayed.then_some(relay),
         files: files.map_err(wrong)?,
         synced: load.sync == Sync::Files,
         journal,
@@ -99,9 +104,12 @@ fn run(directory: &Path, load: &Load) -> Result<Value, String> {
             let every = Duration::from_secs_f64(1.0 / rate);
             let pace = Pace { start: start + SETTLE, every };
             let count = load.count;
-            let reading = thread::spawn(move || arrivals(reader, size, count, pace));
+            let arrivals = move || arrivals(reader, size, count, pace);
+            let reading = load.relayed.then(|| thread::spawn(arrivals));
             let times = lane.open(pace)?;
-            found["end_to_end_ms"] = joined(reading, wrong)?;
+            if let Some(reading) = reading {
+                found["end_to_end_ms"] = joined(reading, wrong)?;
+            }
             times
         }
     };
@@ -313,7 +321,8 @@ mod tests {
             (1, Some(500.0), Sync::Nothing),
         ] {
             let path = directory.path().join("bare");
-            let load = Load { size: 4096, record: 1024, files, sync, count: 40, rate };
+            let relayed = rate.is_some();
+            let load = Load { size: 4096, record: 1024, files, sync, count: 40, rate, relayed };
             let found = produce(&path, &load).unwrap();
             assert_eq!(found["request_ms"]["count"], 40, "{found}");
             assert_eq!(found["end_to_end_ms"]["count"].as_u64(), rate.map(|_| 40), "{found}");

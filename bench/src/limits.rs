@@ -21,10 +21,12 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::bare::{self, Sync, pair};
 use crate::raw::milliseconds;
+use crate::stats::median;
 
 /// How much is moved for each figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +37,15 @@ pub struct Volumes {
     pub disk: u64,
     /// How often a small piece is synced.
     pub syncs: u64,
+    /// Files that small pieces are spread over.
+    pub files: usize,
 }
 
 impl Volumes {
-    /// Some ten seconds in all.
-    pub const FULL: Self = Self { memory: 4 << 30, disk: 512 << 20, syncs: 2000 };
+    /// Some two minutes in all.
+    pub const FULL: Self = Self { memory: 4 << 30, disk: 512 << 20, syncs: 2000, files: 1000 };
     /// To see whether it works.
-    pub const BRIEF: Self = Self { memory: 64 << 20, disk: 16 << 20, syncs: 20 };
+    pub const BRIEF: Self = Self { memory: 64 << 20, disk: 16 << 20, syncs: 20, files: 20 };
 }
 
 /// Measures everything on the disk of that directory.
@@ -50,6 +54,9 @@ impl Volumes {
 /// If the disk or the loopback interface fails.
 pub fn measure(directory: &Path, volumes: Volumes) -> Result<Value, String> {
     let path = directory.join("limits");
+    // The bare loop has a thousand files open.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let found = all(&path, volumes).map_err(|error| format!("the machine's limits: {error}"));
     let _ = fs::remove_file(&path);
     let mut found = found?;
@@ -57,48 +64,63 @@ pub fn measure(directory: &Path, volumes: Volumes) -> Result<Value, String> {
     Ok(found)
 }
 
-/// [`crate::bare`] under the loads of the cells; what is paced the median of three.
+/// [`crate::bare`] under the loads of the cells, each figure the median of three runs.
 fn bare(path: &Path, volumes: Volumes) -> Result<Value, String> {
-    let mut found = json!({});
+    let Volumes { disk, files, syncs, .. } = volumes;
     let small = bare::Load {
         size: 16 << 10,
         record: 1024,
         files: 1,
         sync: Sync::Files,
-        count: volumes.disk >> 15,
+        count: disk >> 16,
         rate: None,
+        relayed: false,
     };
-    let large = bare::Load { size: MIB, sync: Sync::Nothing, count: volumes.disk >> 20, ..small };
-    let spread = bare::Load { files: 1000, ..small };
+    let large = bare::Load { size: MIB, sync: Sync::Nothing, count: disk >> 20, ..small };
+    let spread = bare::Load { files, ..small };
     let journaled = |load| bare::Load { sync: Sync::Journal, ..load };
+    let paced = bare::Load { size: 1, count: syncs, rate: Some(500.0), ..small };
+    let relayed = bare::Load { record: 100, relayed: true, ..paced };
+    let unsynced = |load| bare::Load { sync: Sync::Nothing, ..load };
+    let mut found = json!({});
     for (name, load) in [
         ("16KiB", small),
         ("16KiB, journal", journaled(small)),
         ("1MiB unsynced", large),
         ("spread", spread),
         ("spread, journal", journaled(spread)),
+        ("1KiB paced", paced),
+        ("1KiB paced, unsynced", unsynced(paced)),
+        ("100B paced", relayed),
+        ("100B paced, unsynced", unsynced(relayed)),
     ] {
-        found[name] = bare::produce(path, &load)?;
-    }
-    for (name, record, sync) in [
-        ("1KiB paced", 1024, Sync::Files),
-        ("1KiB paced, unsynced", 1024, Sync::Nothing),
-        ("100B paced", 100, Sync::Files),
-        ("100B paced, unsynced", 100, Sync::Nothing),
-    ] {
-        let count = volumes.syncs;
-        let load = bare::Load { size: 1, record, sync, count, rate: Some(500.0), ..small };
-        let runs: Result<Vec<Value>, String> = (0..3).map(|_| bare::produce(path, &load)).collect();
-        let mut runs = runs?;
-        let p99 = |run: &Value| run["request_ms"]["p99"].as_f64().unwrap_or_default();
-        runs.sort_by(|a, b| p99(a).total_cmp(&p99(b)));
-        found[name] = runs.swap_remove(1);
+        let mut runs = Vec::new();
+        for _ in 0..3 {
+            rustix::fs::sync();
+            runs.push(bare::produce(path, &load)?);
+        }
+        found[name] = medians(&runs);
     }
     Ok(found)
 }
 
+/// Of each number the median of the runs.
+fn medians(runs: &[Value]) -> Value {
+    match runs.first() {
+        Some(Value::Object(first)) => {
+            let of = |key: &String| runs.iter().map(|run| run[key].clone()).collect::<Vec<_>>();
+            first.keys().map(|key| (key.clone(), medians(&of(key)))).collect()
+        }
+        Some(_) => {
+            let numbers: Vec<f64> = runs.iter().filter_map(Value::as_f64).collect();
+            median(&numbers).into()
+        }
+        None => Value::Null,
+    }
+}
+
 fn all(path: &Path, volumes: Volumes) -> io::Result<Value> {
-    let Volumes { memory, disk, syncs } = volumes;
+    let Volumes { memory, disk, syncs, .. } = volumes;
     let mut found = json!({});
     for (name, piece) in [("64KiB", 64 << 10), ("1MiB", MIB)] {
         found["loopback"][name] = loopback(piece, memory)?;
@@ -118,11 +140,12 @@ fn all(path: &Path, volumes: Volumes) -> io::Result<Value> {
         found["bare_fetch"][name]["sendfile"] = bare_fetch(path, piece, memory, true)?;
     }
     let start = Instant::now();
-    let each = memory / 20;
+    let each = memory / 20 / MIB as u64 * MIB as u64;
     let readers = || bare_fetch(path, MIB, each, true).map(drop);
     thread::scope(|scope| {
         let readers: Vec<_> = (0..20).map(|_| scope.spawn(readers)).collect();
-        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Ok(())))
+        let panicked = |_| Err(io::Error::other("a thread panicked"));
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(panicked))
     })?;
     let rate = (each * 20) as f64 / 1e6 / start.elapsed().as_secs_f64();
     found["bare_fetch"]["20 readers"] = json!({ "mb_per_second": rate.round() });

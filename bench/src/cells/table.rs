@@ -32,7 +32,9 @@ fn above(results: &Results) -> String {
         "Commit {}, {}. Ottla syncs before it acknowledges unless a row says otherwise, Apache \
          Kafka never (its default). The machine in the same run: loopback {} MB/s with 1 MiB \
          writes, appending to the page cache {} MB/s and with a sync after each MiB {} MB/s, \
-         CRC-32C {} MB/s, 4 KiB appended and synced in {} ms (p99 {}).\n\n",
+         CRC-32C {} MB/s, 4 KiB appended and synced in {} ms (p99 {}). \
+         The bare loop is one thread that receives, appends, syncs and answers, one after the \
+         other, and nothing else (`bench/src/bare.rs`).\n\n",
         results.text("commit"),
         results.text("date").split('T').next().unwrap_or_default(),
         of("/loopback/1MiB/mb_per_second"),

@@ -26,45 +26,114 @@ pub struct Producers {
     unreplicated: BTreeMap<i64, i64>,
 }
 
-/// Producers by rising id. A list, because most logs have one producer, new ones have higher ids
-/// than those before, and a node of a tree has room for eleven.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct ById(Vec<(i64, Box<Producer>)>);
+/// Producers by rising id. Most logs have one or few, and a node of a tree has room for eleven: few
+/// are a list. Ids come in any order, so many are a tree.
+#[derive(Clone, Debug)]
+enum ById {
+    Few(Vec<(i64, Box<Producer>)>),
+    Many(BTreeMap<i64, Box<Producer>>),
+}
+
+impl Default for ById {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+/// However they are kept.
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for ById {}
 
 impl ById {
-    fn place(&self, id: i64) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&id, |(id, _)| *id)
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(list) => list.len(),
+            Self::Many(tree) => tree.len(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (i64, &Producer)> {
+        let (list, tree) = match self {
+            Self::Few(list) => (Some(list), None),
+            Self::Many(tree) => (None, Some(tree)),
+        };
+        let few = list.into_iter().flatten().map(|(id, producer)| (*id, &**producer));
+        few.chain(tree.into_iter().flatten().map(|(id, producer)| (*id, &**producer)))
     }
 
     fn get(&self, id: i64) -> Option<&Producer> {
-        let place = self.place(id).ok()?;
-        self.0.get(place).map(|(_, producer)| &**producer)
+        match self {
+            Self::Few(list) => {
+                let place = list.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+                list.get(place).map(|(_, producer)| &**producer)
+            }
+            Self::Many(tree) => tree.get(&id).map(|producer| &**producer),
+        }
     }
 
     fn get_mut(&mut self, id: i64) -> Option<&mut Producer> {
-        let place = self.place(id).ok()?;
-        self.0.get_mut(place).map(|(_, producer)| &mut **producer)
+        match self {
+            Self::Few(list) => {
+                let place = list.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+                list.get_mut(place).map(|(_, producer)| &mut **producer)
+            }
+            Self::Many(tree) => tree.get_mut(&id).map(|producer| &mut **producer),
+        }
     }
 
     /// The producer of that id, made if it is new.
     fn entry(&mut self, id: i64, new: impl FnOnce() -> Producer) -> &mut Producer {
-        let place = self.place(id).unwrap_or_else(|place| {
-            self.0.insert(place, (id, Box::new(new())));
-            place
-        });
-        // Found there, or put there.
-        &mut self.0[place].1
+        if let Self::Few(list) = self
+            && list.len() >= FEW
+        {
+            *self = Self::Many(std::mem::take(list).into_iter().collect());
+        }
+        match self {
+            Self::Few(list) => {
+                let place = list.binary_search_by_key(&id, |(id, _)| *id).unwrap_or_else(|place| {
+                    list.insert(place, (id, Box::new(new())));
+                    place
+                });
+                // Found there, or put there.
+                &mut list[place].1
+            }
+            Self::Many(tree) => tree.entry(id).or_insert_with(|| Box::new(new())),
+        }
     }
 
-    /// In the place of one of the same id.
-    fn insert(&mut self, id: i64, producer: Producer) {
-        let producer = Box::new(producer);
-        match self.place(id) {
-            Ok(place) => self.0[place].1 = producer,
-            Err(place) => self.0.insert(place, (id, producer)),
+    fn retain(&mut self, keep: impl Fn(&Producer) -> bool) {
+        match self {
+            Self::Few(list) => list.retain(|(_, producer)| keep(producer)),
+            Self::Many(tree) => tree.retain(|_, producer| keep(producer)),
+        }
+    }
+
+    /// Gives back memory that is not used.
+    fn shrink(&mut self) {
+        if let Self::Many(tree) = self
+            && tree.len() <= FEW / 2
+        {
+            *self = Self::Few(std::mem::take(tree).into_iter().collect());
+        }
+        match self {
+            Self::Few(list) => {
+                list.iter_mut().for_each(|(_, producer)| producer.batches.shrink_to_fit());
+                list.shrink_to_fit();
+            }
+            Self::Many(tree) => {
+                tree.values_mut().for_each(|producer| producer.batches.shrink_to_fit());
+            }
         }
     }
 }
+
+/// So many are a list.
+const FEW: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Producer {
@@ -73,6 +142,19 @@ struct Producer {
     coordinator_epoch: i32,
     timestamp: i64,
     txn_first_offset: Option<i64>,
+}
+
+impl Default for Producer {
+    /// One of which nothing is known.
+    fn default() -> Self {
+        Self {
+            epoch: -1,
+            batches: VecDeque::new(),
+            coordinator_epoch: -1,
+            timestamp: -1,
+            txn_first_offset: None,
+        }
+    }
 }
 
 /// A batch remembered for recognising its repetition.
@@ -116,13 +198,12 @@ pub(crate) struct Marker {
 impl Producers {
     /// Producers known.
     pub fn count(&self) -> usize {
-        self.by_id.0.len()
+        self.by_id.len()
     }
 
     /// Gives back memory that is not used.
     pub(crate) fn shrink(&mut self) {
-        self.by_id.0.iter_mut().for_each(|(_, producer)| producer.batches.shrink_to_fit());
-        self.by_id.0.shrink_to_fit();
+        self.by_id.shrink();
     }
 
     /// The first offset a reader of committed data must not see yet, if any.
@@ -138,7 +219,7 @@ impl Producers {
 
     /// Forgets producers that wrote nothing for `expiration_ms` and have no open transaction.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        self.by_id.0.retain(|(_, producer)| {
+        self.by_id.retain(|producer| {
             producer.txn_first_offset.is_some()
                 || now_ms.saturating_sub(producer.timestamp) < expiration_ms
         });
@@ -230,13 +311,8 @@ impl Producers {
     }
 
     fn entry(&mut self, header: &BatchHeader) -> &mut Producer {
-        let producer = self.by_id.entry(header.producer_id, || Producer {
-            epoch: header.producer_epoch,
-            batches: VecDeque::new(),
-            coordinator_epoch: -1,
-            timestamp: -1,
-            txn_first_offset: None,
-        });
+        let new = || Producer { epoch: header.producer_epoch, ..Producer::default() };
+        let producer = self.by_id.entry(header.producer_id, new);
         if producer.epoch < header.producer_epoch {
             producer.epoch = header.producer_epoch;
             producer.batches.clear();
@@ -315,19 +391,19 @@ impl Producers {
 
     /// The last batch of each producer: its sequence must stay known.
     pub(crate) fn last_written(&self) -> BTreeMap<i64, LastWritten> {
-        let last = |(id, producer): &(i64, Box<Producer>)| {
+        let last = |(id, producer): (i64, &Producer)| {
             let offset = producer.batches.back().map(|written| written.last_offset);
-            (*id, LastWritten { offset, epoch: producer.epoch })
+            (id, LastWritten { offset, epoch: producer.epoch })
         };
-        self.by_id.0.iter().map(last).collect()
+        self.by_id.iter().map(last).collect()
     }
 
     /// The entries of a snapshot, by producer id.
     pub fn entries(&self) -> Vec<ProducerEntry> {
-        let entry = |(producer_id, producer): &(i64, Box<Producer>)| {
+        let entry = |(producer_id, producer): (i64, &Producer)| {
             let last = producer.batches.back();
             ProducerEntry {
-                producer_id: *producer_id,
+                producer_id,
                 producer_epoch: producer.epoch,
                 last_sequence: last.map_or(-1, |written| written.last_sequence),
                 last_offset: last.map_or(-1, |written| written.last_offset),
@@ -337,7 +413,7 @@ impl Producers {
                 current_txn_first_offset: producer.txn_first_offset.unwrap_or(-1),
             }
         };
-        self.by_id.0.iter().map(entry).collect()
+        self.by_id.iter().map(entry).collect()
     }
 
     /// What a snapshot says.
@@ -360,7 +436,8 @@ impl Producers {
                 timestamp: entry.timestamp,
                 txn_first_offset: txn,
             };
-            producers.by_id.insert(entry.producer_id, producer);
+            // Of equal ids the last counts.
+            *producers.by_id.entry(entry.producer_id, Producer::default) = producer;
         }
         producers
     }

@@ -452,7 +452,7 @@ impl Waiting {
     /// The sync of one file, unless that would keep others from being done together.
     fn next_sync(&mut self) -> Option<Work> {
         let may_share = self.may_share();
-        if let Some((lane, submission)) = self.alone.pop_front() {
+        if let Some((lane, submission)) = next_of(&mut self.alone) {
             self.syncing += 1;
             return Some(Work::Operation(lane, submission));
         }
@@ -471,7 +471,7 @@ impl Waiting {
     /// Names first, since records wait for them; reads may take long.
     fn next_other(&mut self, may_share: bool) -> Option<Work> {
         if self.naming {
-            return self.others.pop_front();
+            return next_of(&mut self.others);
         }
         let together = may_share && !self.names_apart && self.names_together.pays();
         if self.names.len() >= SWEEP_MIN && together {
@@ -481,7 +481,7 @@ impl Waiting {
         }
         match next_of(&mut self.names) {
             Some((lane, submission)) => Some(Work::Operation(lane, submission)),
-            None => self.others.pop_front(),
+            None => next_of(&mut self.others),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - I1: decompression stops at the caller's bound, whatever sizes the input declares; memory is
 //!   taken as output appears, never from a declared size alone.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use bytes::Bytes;
 
@@ -121,19 +121,40 @@ impl Compression {
     /// # Errors
     /// Output beyond `limit`, or bytes the codec refuses.
     pub fn decompress(self, payload: &Bytes, limit: usize) -> Result<Bytes, CompressError> {
-        if self == Self::None && payload.len() <= limit {
-            return Ok(payload.clone());
+        match self {
+            Self::None if payload.len() > limit => Err(CompressError::TooLarge { limit }),
+            Self::None => Ok(payload.clone()),
+            Self::Gzip => self.whole(flate2::bufread::MultiGzDecoder::new(&payload[..]), limit),
+            Self::Zstd => match zstd::stream::read::Decoder::with_buffer(&payload[..]) {
+                Ok(decoder) => self.whole(decoder, limit),
+                Err(error) => Err(self.corrupt(error.to_string())),
+            },
+            // Their blocks are opened into room of their own whoever asks.
+            Self::Snappy | Self::Lz4 => {
+                let mut out = Vec::with_capacity(payload.len().saturating_mul(2).min(limit));
+                self.pieces(payload, limit, |piece| {
+                    out.extend_from_slice(piece);
+                    Ok::<_, CompressError>(())
+                })?;
+                Ok(out.into())
+            }
         }
+    }
+
+    fn whole(self, decoder: impl Read, limit: usize) -> Result<Bytes, CompressError> {
         let mut out = Vec::new();
-        self.pieces(payload, limit, |piece| {
-            out.extend_from_slice(piece);
-            Ok::<_, CompressError>(())
-        })?;
+        // One byte more than allowed tells a full payload from a bomb.
+        let bound = (limit as u64).saturating_add(1);
+        decoder.take(bound).read_to_end(&mut out).map_err(|e| self.corrupt(e.to_string()))?;
+        if out.len() > limit {
+            return Err(CompressError::TooLarge { limit });
+        }
         Ok(out.into())
     }
 
-    /// Opens `payload` piece by piece: `visit` sees each in turn, at most `limit` bytes in all, in
-    /// memory that stays as small as the codec's own blocks and is still in the processor's cache.
+    /// Opens `payload` piece by piece: `visit` sees each in turn, at most `limit` bytes in all. A
+    /// piece is a block of the codec, or what fits a buffer: in memory that is used again and again
+    /// and still in the processor's cache.
     ///
     /// # Errors
     /// Output beyond `limit`, bytes the codec refuses, or what `visit` says; what was seen before
@@ -145,16 +166,19 @@ impl Compression {
         visit: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut bounded = Bounded { left: limit, limit, visit };
+        // What a buffer costs is clearing it, which small batches would notice.
+        let room = payload.len().saturating_mul(8).clamp(1024, PIECE_BYTES);
         match self {
             Self::None => bounded.piece(payload),
             // Several members make one stream, as for Java's GZIPInputStream.
-            Self::Gzip => {
-                self.drain(buffered(flate2::bufread::MultiGzDecoder::new(payload)), bounded)
-            }
+            Self::Gzip => self.drain(
+                BufReader::with_capacity(room, flate2::bufread::MultiGzDecoder::new(payload)),
+                bounded,
+            ),
             Self::Snappy => xerial_pieces(payload, bounded),
             Self::Lz4 => self.drain(lz4_flex::frame::FrameDecoder::new(payload), bounded),
             Self::Zstd => match zstd::stream::read::Decoder::with_buffer(payload) {
-                Ok(decoder) => self.drain(buffered(decoder), bounded),
+                Ok(decoder) => self.drain(BufReader::with_capacity(room, decoder), bounded),
                 Err(error) => Err(self.corrupt(error.to_string()).into()),
             },
         }
@@ -199,10 +223,6 @@ impl<V> Bounded<V> {
         self.left = self.left.checked_sub(piece.len()).ok_or(too_large)?;
         (self.visit)(piece)
     }
-}
-
-fn buffered(decoder: impl Read) -> impl BufRead {
-    io::BufReader::with_capacity(PIECE_BYTES, decoder)
 }
 
 /// What is opened at once where the codec leaves the choice: fits the second level of caches.

@@ -99,11 +99,12 @@ impl RecordIter {
         let _attributes = body.i8()?;
         let timestamp_delta = body.varlong()?;
         let offset_delta = body.varint()?;
-        let overflow = body.error("offset or timestamp out of range");
+        let overflow = body.error("offset out of range");
         let offset = self.header.base_offset.checked_add(i64::from(offset_delta));
         let timestamp = match self.header.timestamp_type() {
-            TimestampType::CreateTime => self.header.base_timestamp.checked_add(timestamp_delta),
-            TimestampType::LogAppendTime => Some(self.header.max_timestamp),
+            // Round the end, as in Java: brokers take such batches, so they must be readable.
+            TimestampType::CreateTime => self.header.base_timestamp.wrapping_add(timestamp_delta),
+            TimestampType::LogAppendTime => self.header.max_timestamp,
         };
         let key = nullable(&mut body)?;
         let value = nullable(&mut body)?;
@@ -122,13 +123,7 @@ impl RecordIter {
             headers.push((name, nullable(&mut body)?));
         }
         body.finish()?;
-        Ok(Record {
-            offset: offset.ok_or(overflow)?,
-            timestamp: timestamp.ok_or(overflow)?,
-            key,
-            value,
-            headers,
-        })
+        Ok(Record { offset: offset.ok_or(overflow)?, timestamp, key, value, headers })
     }
 }
 
@@ -537,6 +532,20 @@ mod tests {
         malformed(1, &[12, 0, 0, 0, 0x7e, 1, 0], 0); // key beyond the record
         malformed(1, &[16, 0, 0, 0, 1, 1, 2, 1, 1], 0); // null header name
         malformed(1, &[18, 0, 0, 0, 1, 1, 2, 2, 0xff, 1], 0); // name not UTF-8
+    }
+
+    #[test]
+    fn timestamps_go_round_the_end_as_in_java() {
+        let mut record = vec![30, 0];
+        // A delta of the largest number, zigzag.
+        record.extend([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
+        record.extend([0, 1, 1, 0]);
+        let batch = raw(1, &record);
+        let mut header = BatchHeader::parse(&batch).unwrap();
+        header.base_timestamp = 5;
+        let batch = Bytes::from([&header.to_bytes()[..], &batch[HEADER_BYTES..]].concat());
+        assert_eq!(crate::walk::check_records(&batch, 100), Ok(()));
+        assert_eq!(records(&batch).unwrap()[0].timestamp, i64::MIN + 4);
     }
 
     #[test]

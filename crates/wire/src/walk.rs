@@ -7,7 +7,8 @@
 //! Invariants:
 //! - I1: what passes [`check_records`] is read to its end by [`record::RecordIter`] but for header
 //!   names that are not UTF-8, which Apache Kafka's brokers don't look at either.
-//! - I2: memory is a piece and the largest record that lies across a border.
+//! - I2: memory is what the codec itself takes, a piece, and the largest record that lies across a
+//!   border; a length that lies makes that at most the rest of the payload.
 //!
 //! [`record::RecordIter`]: crate::record::RecordIter
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 
 use crate::DecodeError;
 use crate::batch::{BatchError, BatchHeader, HEADER_BYTES};
+use crate::compress::Compression;
 use crate::record::RecordError;
 
 /// Walks the records of `batch` (one whole batch), decompressing at most `limit` bytes, and checks
@@ -55,7 +57,9 @@ fn each_record(
     let payload =
         batch.get(HEADER_BYTES..size).ok_or(BatchError::Truncated { needed: size, have })?;
     let codec = header.compression().ok_or(RecordError::UnknownCodec(header.compression_id()))?;
-    let mut cutter = Cutter { count: header.count, index: 0, visit, torn: Vec::new(), trailing: 0 };
+    let is_whole = codec == Compression::None;
+    let mut cutter =
+        Cutter { count: header.count, index: 0, visit, is_whole, torn: Vec::new(), trailing: 0 };
     codec.pieces(payload, limit, |piece| cutter.piece(piece))?;
     cutter.finish()
 }
@@ -65,6 +69,8 @@ struct Cutter<V> {
     count: i32,
     index: i32,
     visit: V,
+    /// There is one piece only.
+    is_whole: bool,
     /// The beginning of the record that the last piece ended in.
     torn: Vec<u8>,
     /// Bytes behind the last record.
@@ -83,6 +89,9 @@ impl<V: FnMut(i32, &[u8]) -> Result<(), DecodeError>> Cutter<V> {
                 Err(error) => return Err(self.malformed(error)),
             };
             let Some(record) = record else {
+                if self.is_whole {
+                    return Err(self.longer(piece.len()));
+                }
                 self.torn.extend_from_slice(piece);
                 return Ok(());
             };
@@ -120,13 +129,16 @@ impl<V: FnMut(i32, &[u8]) -> Result<(), DecodeError>> Cutter<V> {
 
     fn finish(self) -> Result<(), RecordError> {
         if self.index < self.count {
-            let at = self.torn.len();
-            return Err(self.malformed(DecodeError { what: "record longer than its batch", at }));
+            return Err(self.longer(self.torn.len()));
         }
         if self.trailing > 0 {
             return Err(RecordError::TrailingBytes(self.trailing));
         }
         Ok(())
+    }
+
+    fn longer(&self, at: usize) -> RecordError {
+        self.malformed(DecodeError { what: "record longer than its batch", at })
     }
 
     fn malformed(&self, source: DecodeError) -> RecordError {
@@ -271,7 +283,6 @@ const VARINT_BYTES: usize = 5;
 mod tests {
     use super::*;
     use crate::batch::LOG_OVERHEAD;
-    use crate::compress::Compression;
     use crate::record::{BatchBuilder, BatchOptions, Record, RecordIter};
 
     fn records(batch: &Bytes) -> Result<Vec<Record>, RecordError> {
@@ -350,7 +361,8 @@ mod tests {
     /// What the checks say of a payload that comes in pieces of `size`.
     fn in_pieces(count: i32, payload: &[u8], size: usize) -> Result<(), RecordError> {
         let visit = |index, body: &_| Walk { body, at: 0 }.check(index);
-        let mut cutter = Cutter { count, index: 0, visit, torn: Vec::new(), trailing: 0 };
+        let is_whole = size >= payload.len();
+        let mut cutter = Cutter { count, index: 0, visit, is_whole, torn: Vec::new(), trailing: 0 };
         payload.chunks(size).try_for_each(|piece| cutter.piece(piece))?;
         cutter.finish()
     }
@@ -382,7 +394,7 @@ mod tests {
                     );
                 }
                 refused += usize::from(verdict.is_err());
-                for size in [1, 2, 3, 7, 64, 151] {
+                for size in [1, 2, 3, 7, 64, 151, bad.len() - 1, bad.len()] {
                     assert_eq!(in_pieces(3, &bad, size), verdict, "{at} {bit} {size}");
                 }
             }

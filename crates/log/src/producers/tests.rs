@@ -131,3 +131,45 @@ fn idle_producers_expire_unless_in_a_transaction() {
     producers.expire(105, 100);
     assert_eq!(producers.count(), 0);
 }
+
+#[test]
+fn few_or_many_producers_in_any_order_are_the_same_to_everybody() {
+    let ids = |count: i64| (0..count).map(move |n| (n * 37) % count);
+    let of = |count: i64| {
+        let mut producers = Producers::default();
+        for id in ids(count) {
+            producers.append(&BatchHeader { producer_id: id, ..batch(1, 0, 2, id * 10) });
+        }
+        producers
+    };
+    for count in [1, FEW as i64 - 1, FEW as i64, FEW as i64 + 1, 500] {
+        let producers = of(count);
+        assert_eq!(producers.count(), count as usize);
+        let entries = producers.entries();
+        assert!(entries.iter().map(|entry| entry.producer_id).eq(0..count), "{count}");
+        assert_eq!(Producers::from_entries(&entries), producers, "{count}");
+        for id in ids(count) {
+            let header = |base_sequence| BatchHeader {
+                producer_id: id,
+                ..batch(1, base_sequence, 2, id * 10)
+            };
+            assert_eq!(producers.duplicate_of(&header(0)).unwrap().first_offset, id * 10);
+            assert_eq!(producers.check(&header(2)), Ok(()));
+            assert!(producers.check(&header(3)).is_err());
+        }
+    }
+    // What is left of many is kept as a few would be, and equal to them.
+    let mut left = of(500);
+    left.by_id.retain(|producer| producer.batches[0].last_offset < 100);
+    let mut few = of(500);
+    few.by_id.retain(|producer| producer.batches[0].last_offset < 100);
+    left.shrink();
+    assert!(matches!(&left.by_id, ById::Few(list) if list.capacity() == 10));
+    assert!(matches!(&few.by_id, ById::Many(_)));
+    assert_eq!(left, few);
+    // Entries of a snapshot in no order; of two for one producer the last counts.
+    let mut entries = few.entries();
+    entries.reverse();
+    entries.insert(3, ProducerEntry { producer_epoch: 9, ..entries[5] });
+    assert_eq!(Producers::from_entries(&entries), few);
+}
