@@ -124,13 +124,22 @@ impl Compression {
         match self {
             Self::None if payload.len() > limit => Err(CompressError::TooLarge { limit }),
             Self::None => Ok(payload.clone()),
-            Self::Gzip => self.whole(flate2::bufread::MultiGzDecoder::new(&payload[..]), limit),
-            Self::Zstd => match zstd::stream::read::Decoder::with_buffer(&payload[..]) {
-                Ok(decoder) => self.whole(decoder, limit),
-                Err(error) => Err(self.corrupt(error.to_string())),
-            },
-            // Their blocks are opened into room of their own whoever asks.
-            Self::Snappy | Self::Lz4 => {
+            Self::Gzip => {
+                let mut out = Vec::new();
+                // One byte more than allowed tells a full payload from a bomb.
+                let bound = (limit as u64).saturating_add(1);
+                let read = flate2::bufread::MultiGzDecoder::new(&payload[..])
+                    .take(bound)
+                    .read_to_end(&mut out);
+                match read {
+                    Ok(_) if out.len() > limit => Err(CompressError::TooLarge { limit }),
+                    Ok(_) => Ok(out.into()),
+                    Err(error) => Err(self.corrupt(error.to_string())),
+                }
+            }
+            // Their blocks are opened into room of their own whoever asks; and what zstd takes for
+            // damage depends on the room it is given, so all readers give it the same.
+            Self::Snappy | Self::Lz4 | Self::Zstd => {
                 let mut out = Vec::with_capacity(payload.len().saturating_mul(2).min(limit));
                 self.pieces(payload, limit, |piece| {
                     out.extend_from_slice(piece);
@@ -139,17 +148,6 @@ impl Compression {
                 Ok(out.into())
             }
         }
-    }
-
-    fn whole(self, decoder: impl Read, limit: usize) -> Result<Bytes, CompressError> {
-        let mut out = Vec::new();
-        // One byte more than allowed tells a full payload from a bomb.
-        let bound = (limit as u64).saturating_add(1);
-        decoder.take(bound).read_to_end(&mut out).map_err(|e| self.corrupt(e.to_string()))?;
-        if out.len() > limit {
-            return Err(CompressError::TooLarge { limit });
-        }
-        Ok(out.into())
     }
 
     /// Opens `payload` piece by piece: `visit` sees each in turn, at most `limit` bytes in all. A

@@ -97,7 +97,7 @@ fn check_agreement(bytes: &Bytes) -> Result<(), String> {
 
 /// What only the reader refuses: the check looks at no text and knows no offsets.
 fn is_stricter(what: &str) -> bool {
-    ["header name is not UTF-8", "offset or timestamp out of range"].contains(&what)
+    ["header name is not UTF-8", "offset out of range"].contains(&what)
 }
 
 /// Opens a payload within a bound.
