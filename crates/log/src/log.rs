@@ -318,8 +318,16 @@ impl Log {
     /// the last segment by itself, so this is for rolls, closing, and idle times.
     /// Gives what it submitted.
     pub fn write_epochs(&mut self, out: &mut Vec<Submission>) -> Option<Token> {
-        let oldest = self.segments.last().map_or(self.start, |segment| segment.base);
-        self.epochs_dirty.then(|| self.settle_epochs(oldest, out))
+        self.epochs_dirty.then(|| self.settle_epochs(self.last_of_active(), out))
+    }
+
+    /// Where recovery has to begin to walk the active segment, if it is followed by another one
+    /// meanwhile. It walks all of a segment whatever offset of it that is; but it takes what is bad
+    /// below it for damage and above it for a write that was torn, so the segment's base would give
+    /// up what is durable.
+    fn last_of_active(&self) -> i64 {
+        let base = self.segments.last().map_or(self.start, |segment| segment.base);
+        base.max(self.end - 1)
     }
 
     fn settle_epochs(&mut self, recover_from: i64, out: &mut Vec<Submission>) -> Token {
@@ -375,8 +383,9 @@ impl Log {
         if let Some(active) = self.segments.last_mut().filter(|_| !written) {
             active.note_time();
             let base = active.base;
-            self.write_indexes(base, Some(base), out);
-            self.write_snapshot(Some(base), out);
+            let recover_from = Some(self.last_of_active());
+            self.write_indexes(base, recover_from, out);
+            self.write_snapshot(recover_from, out);
         }
         self.write_epochs(out);
         for trash in std::mem::take(&mut self.trash) {
@@ -426,15 +435,16 @@ impl Log {
         ids: &mut FileIds,
         out: &mut Vec<Submission>,
     ) {
+        let recover_from = self.last_of_active();
         if let Some(active) = self.segments.last_mut() {
             active.note_time();
             let old = active.base;
             let entries = active.index_entries();
-            self.write_indexes(old, Some(old), out);
+            self.write_indexes(old, Some(recover_from), out);
             if self.epochs_dirty {
-                self.settle_epochs(old, out);
+                self.settle_epochs(recover_from, out);
             }
-            self.write_snapshot(Some(old), out);
+            self.write_snapshot(Some(recover_from), out);
             if let Some((offset_entries, time_entries)) = entries {
                 self.open_indexes(old, offset_entries, time_entries, ids, out);
             }

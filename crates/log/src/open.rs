@@ -462,6 +462,7 @@ impl Opening<'_> {
         if tail.is_none() || self.epochs.epoch_at(mark.offset - 1).unwrap_or(-1) != mark.epoch {
             return Ok(None);
         }
+        // Those of a later mark are here, too, if the power was cut before its records were.
         let Some(Indexes { mut offsets, mut times, mut aborted, .. }) = self.indexes(segment)?
         else {
             return Ok(None);
@@ -505,13 +506,18 @@ impl Opening<'_> {
         let last = offsets.last().map_or(0, |entry| u64::from(entry.position));
         let read = offsets.len() * OffsetIndexEntry::BYTES + times.len() * TimeIndexEntry::BYTES;
         let exact = bytes == read;
-        let indexes = Indexes { offsets, times, aborted, last, exact };
-        Ok((last < segment.size.max(1)).then_some(indexes))
+        Ok(Some(Indexes { offsets, times, aborted, last, exact }))
+    }
+
+    /// The same, if they speak of no more than there is.
+    fn whole_indexes(&self, segment: &Segment) -> Result<Option<Indexes>, StorageError> {
+        Ok(self.indexes(segment)?.filter(|indexes| indexes.last < segment.size.max(1)))
     }
 
     /// A rolled segment by its index files alone; `None` if they can't be used.
     fn load_rolled(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
-        let Some(Indexes { offsets, times, aborted, last, .. }) = self.indexes(segment)? else {
+        let Some(Indexes { offsets, times, aborted, last, .. }) = self.whole_indexes(segment)?
+        else {
             return Ok(None);
         };
         let (offset_entries, time_entries) = (offsets.len() as u64, times.len() as u64);
@@ -537,7 +543,8 @@ impl Opening<'_> {
     /// on, payloads are not read. `None` if the indexes can't be used, or the walk does not end
     /// where the file does.
     fn load_active(&mut self, segment: &Segment) -> Result<Option<(Segment, i64)>, StorageError> {
-        let Some(Indexes { offsets, times, aborted, last, exact }) = self.indexes(segment)? else {
+        let Some(Indexes { offsets, times, aborted, last, exact }) = self.whole_indexes(segment)?
+        else {
             return Ok(None);
         };
         let latest = times.last().map_or(0, |last| i64::from(last.relative_offset));

@@ -2,7 +2,7 @@
 
 use ottla_log::disk::mem::MemDisk;
 use ottla_log::{
-    Bound, Disk, Expired, FileIds, Found, Hold, Log, LogConfig, OpenMode, StorageError,
+    Bound, Disk, Expired, FileId, FileIds, Found, Hold, Log, LogConfig, Op, OpenMode, StorageError,
 };
 use wire::batch::{BatchHeader, HEADER_BYTES};
 use wire::files::RecoveryMark;
@@ -91,10 +91,49 @@ fn the_recovery_point_waits_for_the_indexes_of_a_rolled_segment() {
     }
     let border = rig.log.segment_bases()[1];
     rig.settle_but_paths();
-    assert_eq!(rig.log.recovery_point(), 0);
+    // Within the older segment, so that it is walked; but of what is durable no more is given up
+    // than where it ends, or damage in it would pass for a write that was torn.
+    let point = rig.log.recovery_point();
+    assert_eq!(point, border - 1);
     assert_eq!(rig.log.flushed(), border, "the older segment is durable all the same");
+    let mode = OpenMode { recovery_point: point, ..KILLED };
+    rig.disk.rot(&log_file(0), 100, 1);
+    let error = rig.reopen(mode, None).unwrap_err();
+    assert!(error.to_string().contains("were durable"), "{error}");
+    rig.disk.rot(&log_file(0), 100, 1);
+    assert_eq!(rig.reopen(mode, None).unwrap().recovered_segments, 1);
+    // The newer one has no name yet.
+    assert_eq!(rig.log.end(), border);
     rig.settle();
     assert_eq!(rig.log.recovery_point(), rig.log.end());
+}
+
+/// The files of a mark may be there before its records are: those say nothing against the one
+/// before it.
+#[test]
+fn a_mark_holds_though_files_of_a_later_one_tell_of_records_that_are_lost() {
+    let mut rig = Rig::new(LogConfig { segment_bytes: 100_000, ..small() });
+    let fill = |rig: &mut Rig| {
+        (0..9).for_each(|_| drop(rig.append_values(1, &[&"x".repeat(90)])));
+        rig.settle();
+        rig.log.write_mark(&mut rig.out);
+        rig.settle();
+        (rig.log.mark().unwrap(), rig.log.size())
+    };
+    let (mark, size) = fill(&mut rig);
+    let (later, _) = fill(&mut rig);
+    assert_eq!((mark.offset, later.offset), (9, 18));
+    let file = FileId(1 << 40);
+    for op in [
+        Op::OpenExisting { file, path: log_file(0) },
+        Op::Truncate { file, len: size },
+        Op::Close { file },
+    ] {
+        rig.disk.execute(&op).unwrap();
+    }
+    let report = rig.reopen(OpenMode { mark: Some(mark), ..KILLED }, None).unwrap();
+    assert_eq!((report.recovered_bytes, rig.log.end()), (0, 9));
+    assert_eq!(rig.read_all().len(), 9);
 }
 
 #[test]
