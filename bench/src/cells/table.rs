@@ -268,7 +268,8 @@ mod tests {
         assert_eq!(
             row,
             "| 1 | raw, 16 KiB batches, 1 partition, 5 in flight \
-             | broker CPU, s/GB<br>MB/s<br>p99, ms | 2.00<br>400<br>1.00 | 5.00<br>200<br>1.00 | 1.10<br>500<br> \
+             | broker CPU, s/GB<br>MB/s<br>p99, ms | 2.00<br>400<br>1.00 | 5.00<br>200<br>1.00 \
+             | 1.10<br>500<br> \
              | 0.40 (0.40–0.40)<br>2.00 (2.00–2.00)<br>1.00 (1.00–1.00) \
              | better<br>better<br>equal | ≤ 1/3<br>≥ 1.5<br>≤ Apache's + a sync (0.200) \
              | **short**<br>met<br>met |"

@@ -153,11 +153,13 @@ impl Producer {
     }
 
     /// True if something else failed that was sent before, whether it is under way again or not.
+    /// What comes after it does not count: of a batch that rotted nothing is known any more, and it
+    /// would be sent for ever (seed 5950).
     fn comes_again_before(&self, sent: &Sent) -> bool {
         let before = |other: &Sent| {
             other.partition == sent.partition && other.base_sequence < sent.base_sequence
         };
-        !self.again.is_empty() || self.sent.iter().any(before)
+        self.again.iter().chain(&self.sent).any(before)
     }
 
     /// The next request to send, if there is one; nothing new if `winding_up`.

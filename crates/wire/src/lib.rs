@@ -1,8 +1,8 @@
 //! The bytes of Apache Kafka's protocol and files, and nothing above them.
 //!
 //! Owns: the primitive encodings ([`mod@read`], [`mod@write`]), ids ([`Uuid`]), the protocol's
-//! error codes ([`ErrorCode`]), record batches ([`batch`], [`record`], [`walk`], [`compress`]) and the small
-//! files beside a log ([`files`]).
+//! error codes ([`ErrorCode`]), record batches ([`batch`], [`record`], [`walk`], [`compress`]) and
+//! the small files beside a log ([`files`]).
 //!
 //! Invariants:
 //! - I1: decoding never panics and never allocates more than a constant factor of the bytes it was

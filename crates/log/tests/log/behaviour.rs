@@ -114,7 +114,9 @@ fn the_recovery_point_waits_for_the_indexes_of_a_rolled_segment() {
 fn a_mark_holds_though_files_of_a_later_one_tell_of_records_that_are_lost() {
     let mut rig = Rig::new(LogConfig { segment_bytes: 100_000, ..small() });
     let fill = |rig: &mut Rig| {
-        (0..9).for_each(|_| drop(rig.append_values(1, &[&"x".repeat(90)])));
+        for _ in 0..9 {
+            rig.append_values(1, &[&"x".repeat(90)]);
+        }
         rig.settle();
         rig.log.write_mark(&mut rig.out);
         rig.settle();
