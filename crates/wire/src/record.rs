@@ -406,10 +406,10 @@ impl EndTxnMarker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn records(batch: &Bytes) -> Result<Vec<Record>, RecordError> {
+    pub(crate) fn records(batch: &Bytes) -> Result<Vec<Record>, RecordError> {
         RecordIter::open(batch, 1 << 20)?.collect()
     }
 
@@ -502,7 +502,7 @@ mod tests {
     }
 
     /// A batch of `count` records around a payload given byte by byte.
-    fn raw(count: i32, payload: &[u8]) -> Bytes {
+    pub(crate) fn raw(count: i32, payload: &[u8]) -> Bytes {
         let empty = BatchBuilder::new(BatchOptions::default()).build().unwrap();
         let mut header = BatchHeader::parse(&empty).unwrap();
         header.length = (HEADER_BYTES - LOG_OVERHEAD + payload.len()) as i32;

@@ -282,22 +282,8 @@ const VARINT_BYTES: usize = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::LOG_OVERHEAD;
-    use crate::record::{BatchBuilder, BatchOptions, Record, RecordIter};
-
-    fn records(batch: &Bytes) -> Result<Vec<Record>, RecordError> {
-        RecordIter::open(batch, 1 << 20)?.collect()
-    }
-
-    /// A batch of `count` records around a payload given byte by byte.
-    fn raw(count: i32, payload: &[u8]) -> Bytes {
-        let empty = BatchBuilder::new(BatchOptions::default()).build().unwrap();
-        let mut header = BatchHeader::parse(&empty).unwrap();
-        header.length = (HEADER_BYTES - LOG_OVERHEAD + payload.len()) as i32;
-        header.count = count;
-        header.base_timestamp = 0;
-        Bytes::from([&header.to_bytes()[..], payload].concat())
-    }
+    use crate::record::tests::{raw, records};
+    use crate::record::{BatchBuilder, BatchOptions, Record};
 
     /// Records of every kind of length, the payload some 400 KB.
     fn long(compression: Compression) -> Bytes {
