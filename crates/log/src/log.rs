@@ -232,10 +232,10 @@ impl Log {
     }
 
     /// Where readers of committed data stop: the high watermark, or the first offset of a
-    /// transaction not yet decided below it.
+    /// transaction not yet decided below it, as far as that is still there.
     pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
         let unstable = self.producers.first_unstable_offset();
-        unstable.map_or(high_watermark, |offset| offset.min(high_watermark))
+        unstable.map_or(high_watermark, |offset| offset.max(self.start).min(high_watermark))
     }
 
     /// Tells the log that its high watermark rose: decided transactions below it are stable.

@@ -100,7 +100,7 @@ impl Log {
         };
         active.note_time();
         let base = active.base;
-        let (mark, end) = (mark_at(&self.segments, self.end, &self.epochs), self.end);
+        let (mark, end) = (mark_at(&self.segments, self.end), self.end);
         let Some(mark) = mark else { return };
         let mut tokens = self.write_indexes(base, None, out);
         tokens.extend(self.write_epochs(out));
@@ -132,11 +132,7 @@ impl Log {
 }
 
 /// The mark of a log whose files say all of it.
-pub(crate) fn mark_at(
-    segments: &[Segment],
-    end: i64,
-    epochs: &crate::Epochs,
-) -> Option<RecoveryMark> {
+pub(crate) fn mark_at(segments: &[Segment], end: i64) -> Option<RecoveryMark> {
     let active = segments.last().filter(|active| active.size > active.tail.0)?;
     Some(RecoveryMark {
         base: active.base,
@@ -146,7 +142,7 @@ pub(crate) fn mark_at(
         tail_crc: active.tail.1,
         max_timestamp: active.max_timestamp,
         max_timestamp_offset: active.max_timestamp_offset,
-        epoch: epochs.epoch_at(end - 1).unwrap_or(-1),
+        epoch: active.tail.2,
         aborted: active.aborted.len() as u32,
     })
 }

@@ -30,6 +30,7 @@ use crate::log::Log;
 use crate::mark::{Marks, mark_at};
 use crate::planted::{self, Bug};
 use crate::recover::{self, REBUILT_INDEX_INTERVAL, WalkError, Walker};
+use crate::retention::{extensions_of, files_of};
 use crate::segment::{self, DiskIndex, Index, Segment, parse_name};
 use crate::verify::Unverified;
 
@@ -88,6 +89,8 @@ struct Opening<'a> {
     compact: bool,
     dir: &'a Path,
     mode: OpenMode,
+    /// What lies below was deleted.
+    log_start: i64,
     ids: &'a mut FileIds,
     report: RecoveryReport,
     epochs: Epochs,
@@ -133,6 +136,7 @@ impl Log {
             compact,
             dir: path,
             mode,
+            log_start: log_start.unwrap_or(0),
             ids,
             report,
             epochs,
@@ -140,7 +144,7 @@ impl Log {
             filters: BTreeSet::new(),
             exact: false,
         };
-        let (bases, snapshots) = opening.sort_names()?;
+        let (bases, mut snapshots) = opening.sort_names()?;
         let topic_id = opening.topic_id()?;
         let stored_epochs = opening.stored_epochs()?;
         opening.epochs = stored_epochs.clone();
@@ -148,8 +152,13 @@ impl Log {
         opening.filters(&mut segments)?;
         let first = segments.first().map(|segment| segment.base);
         let start = log_start.unwrap_or(0).max(first.unwrap_or(0)).max(0);
-        // The start may lie beyond the end: records below it were deleted, and then lost.
         let end = found_end.unwrap_or(start).max(start);
+        // The start may lie beyond the end: records below it were deleted, and then lost. What is
+        // left is nobody's, and would be followed by a hole.
+        let begins_anew = found_end.is_some_and(|found| found < start);
+        if begins_anew {
+            opening.begin_anew(&mut segments, &mut snapshots)?;
+        }
         let mut log = Self::at(path, config, end);
         log.commit = Commit::new(end, log.config.flush_messages);
         log.topic_id = topic_id;
@@ -163,9 +172,9 @@ impl Log {
         log.epochs = opening.epochs;
         // Files that were closed in order say all there is to say, as those of a mark do.
         let whole = mode.clean && opening.recovered.is_empty() && !log.epochs_dirty;
-        let closed = || mark_at(&log.segments, end, &log.epochs);
+        let closed = || mark_at(&log.segments, end);
         log.marks = Marks::of(if whole { closed() } else { opening.report.mark }, opening.exact);
-        if !mode.clean || !opening.recovered.is_empty() {
+        if !mode.clean || begins_anew || !opening.recovered.is_empty() {
             store_epochs(disk, &mut log)?;
             // The process may have been killed between making a name and syncing its directory:
             // the name is seen now, and would be lost with the power (I2).
@@ -439,6 +448,32 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// Removes all segments and what belongs to them. Killed half way, the next start finds fewer
+    /// records below the log's start, and does the same.
+    fn begin_anew(
+        &mut self,
+        segments: &mut Vec<Segment>,
+        snapshots: &mut BTreeSet<i64>,
+    ) -> Result<(), StorageError> {
+        // What is to be synced is, while it is there.
+        self.disk.execute(&Op::SyncDir { path: self.dir.to_owned() })?;
+        // Or a start without segments would believe them.
+        for offset in std::mem::take(snapshots) {
+            self.remove(&format!("{offset:020}.snapshot"))?;
+        }
+        while let Some(segment) = segments.pop() {
+            for file in files_of(&segment) {
+                self.disk.execute(&Op::Close { file })?;
+            }
+            for extension in ["log"].into_iter().chain(extensions_of(&segment)) {
+                self.remove(&format!("{:020}.{extension}", segment.base))?;
+            }
+        }
+        self.recovered.clear();
+        (self.report.mark, self.exact) = (None, false);
+        Ok(())
+    }
+
     /// A segment as its mark says; `None` if what is on disk does not bear it out.
     fn marked(
         &self,
@@ -455,11 +490,14 @@ impl Opening<'_> {
         let tail = BatchHeader::parse(&head).ok().filter(|tail| {
             // Checksums are not of epochs: the same batch may have come again after a truncation.
             tail.crc == mark.tail_crc
-                && (tail.leader_epoch < 0 || tail.leader_epoch == mark.epoch)
+                && tail.leader_epoch == mark.epoch
                 && tail.next_offset() == mark.offset
                 && mark.tail_position + tail.size_in_bytes() as u64 == mark.position
         });
-        if tail.is_none() || self.epochs.epoch_at(mark.offset - 1).unwrap_or(-1) != mark.epoch {
+        // Where all records were deleted no epoch is known of them any more.
+        let is_known = self.log_start >= mark.offset
+            || self.epochs.epoch_at(mark.offset - 1).unwrap_or(-1) == mark.epoch;
+        if tail.is_none() || !is_known {
             return Ok(None);
         }
         // Those of a later mark are here, too, if the power was cut before its records were.
@@ -480,7 +518,7 @@ impl Opening<'_> {
         self.note_first(&mut kept, segment)?;
         kept.max_timestamp = mark.max_timestamp;
         kept.max_timestamp_offset = mark.max_timestamp_offset;
-        kept.tail = (mark.tail_position, mark.tail_crc);
+        kept.tail = (mark.tail_position, mark.tail_crc, mark.epoch);
         kept.aborted = aborted;
         kept.unverified = Unverified::new(mark.position, mark.offset);
         Ok(Some(kept))
@@ -715,7 +753,9 @@ impl Opening<'_> {
         at: u64,
         reason: String,
     ) -> Result<(), StorageError> {
-        if self.mode.clean || end < self.mode.recovery_point {
+        // What was durable and deleted is nobody's loss.
+        let is_wanted = end < self.mode.recovery_point && self.log_start < self.mode.recovery_point;
+        if self.mode.clean || is_wanted {
             return Err(self.refuse(segment, at, end, &reason));
         }
         self.disk.execute(&Op::Truncate { file: segment.file, len: at })?;

@@ -131,7 +131,11 @@ pub struct TimePlan {
     timestamp: i64,
     start: i64,
     upto: i64,
-    extent: Option<Extent>,
+    /// Of segments that may hold it, the last one surely does, unless it ends beyond `upto`.
+    extents: Vec<Extent>,
+    /// Where the latest record of a segment was deleted, and the latest of all is asked for: it may
+    /// be among those that are left.
+    partial: Option<Box<Extent>>,
 }
 
 /// A record found by its timestamp.
@@ -181,18 +185,41 @@ impl Log {
 
     /// Plans the lookup of the first record below `upto` whose timestamp is `timestamp` or later.
     pub fn plan_offset_for_timestamp(&self, timestamp: i64, upto: i64) -> TimePlan {
-        let found = self.segments.iter().find(|segment| {
-            segment.max_timestamp >= timestamp && segment.max_timestamp_offset >= self.start()
-        });
-        let extent = found.map(|segment| self.extent(segment, time_hint(segment, timestamp)));
         let upto = upto.min(self.written());
-        TimePlan { timestamp, start: self.start(), upto, extent }
+        let mut extents = Vec::new();
+        for (index, segment) in self.segments.iter().enumerate() {
+            // Its file may not be made yet.
+            if segment.base >= upto {
+                break;
+            }
+            let end = self.segments.get(index + 1).map_or(self.end(), |next| next.base);
+            if segment.max_timestamp < timestamp || end <= self.start() {
+                continue;
+            }
+            extents.push(self.extent(segment, time_hint(segment, timestamp)));
+            // Of the one that the log begins in, the record that is as late may be deleted.
+            if segment.base >= self.start() {
+                break;
+            }
+        }
+        TimePlan { timestamp, start: self.start(), upto, extents, partial: None }
     }
 
     /// Plans the lookup of the first record with the largest timestamp (KIP-734).
     pub fn plan_max_timestamp(&self, upto: i64) -> TimePlan {
-        let largest = self.segments.iter().map(|segment| segment.max_timestamp).max();
-        self.plan_offset_for_timestamp(largest.unwrap_or(i64::MAX), upto)
+        // Of one whose latest record is deleted nothing is known without reading it.
+        let there = |segment: &&Segment| segment.max_timestamp_offset >= self.start();
+        let largest = self.segments.iter().filter(there).map(|segment| segment.max_timestamp).max();
+        let after = self.segments.partition_point(|segment| segment.base < self.start());
+        let first = after.checked_sub(1).and_then(|first| self.segments.get(first));
+        let end = self.segments.get(after).map_or(self.end(), |next| next.base);
+        let partial = first.filter(|first| !there(first) && end > self.start());
+        let Some(partial) = partial else {
+            return self.plan_offset_for_timestamp(largest.unwrap_or(i64::MAX), upto);
+        };
+        let hint = partial.position_hint(self.start());
+        let partial = Some(Box::new(self.extent(partial, hint)));
+        TimePlan { partial, ..self.plan_offset_for_timestamp(largest.unwrap_or(-1), upto) }
     }
 
     /// Where in the segment the records below `upto` end, if no file has to be asked.
@@ -352,7 +379,7 @@ fn whole_batches(bytes: &Bytes, upto: i64) -> usize {
 impl TimePlan {
     /// The file it reads, if any.
     pub fn file(&self) -> Option<FileId> {
-        self.extent.as_ref().map(|extent| extent.file)
+        self.extents.first().map(|extent| extent.file)
     }
 
     /// Looks the record up.
@@ -364,13 +391,52 @@ impl TimePlan {
         disk: &dyn Disk,
         decompressed_bytes_max: usize,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let Some(extent) = &self.extent else { return Ok(None) };
-        let hint = extent.hint.max(extent.disk_time_hint(disk, self.timestamp)?);
-        if let Some(found) = self.look(disk, extent, hint, decompressed_bytes_max)? {
-            return Ok(found);
+        let left = match &self.partial {
+            Some(partial) => self.latest(disk, partial)?,
+            None => i64::MIN,
+        };
+        if let Some(partial) = self.partial.as_ref().filter(|_| left > self.timestamp) {
+            let extents = vec![(**partial).clone()];
+            let plan = Self { timestamp: left, extents, partial: None, ..*self };
+            if let Some(found) = plan.execute(disk, decompressed_bytes_max)? {
+                return Ok(Some(found));
+            }
         }
-        let found = self.look(disk, extent, Hint::START, decompressed_bytes_max)?;
-        Ok(found.flatten())
+        for extent in &self.extents {
+            let hint = extent.hint.max(extent.disk_time_hint(disk, self.timestamp)?);
+            let found = match self.look(disk, extent, hint, decompressed_bytes_max)? {
+                Some(found) => found,
+                None => self.look(disk, extent, Hint::START, decompressed_bytes_max)?.flatten(),
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest timestamp of batches that are not deleted.
+    fn latest(&self, disk: &dyn Disk, extent: &Extent) -> Result<i64, ReadError> {
+        let mut latest = -1;
+        let mut steps = Steps::new(extent, disk, extent.hint);
+        loop {
+            match steps.next()? {
+                Step::Batch(_, header) if header.last_offset() >= self.upto => break,
+                Step::Batch(_, header) => {
+                    if header.last_offset() >= self.start {
+                        latest = latest.max(header.max_timestamp);
+                    }
+                    if header.next_offset() >= self.upto {
+                        break;
+                    }
+                }
+                Step::End => break,
+                Step::Misled => steps = Steps::new(extent, disk, Hint::START),
+                Step::Damaged(damage) if damage.offsets.end <= self.start => {}
+                Step::Damaged(damage) => return Err(ReadError::Damaged(Box::new(damage))),
+            }
+        }
+        Ok(latest)
     }
 
     /// Looks from there on; `None` if no batch begins there.
@@ -420,8 +486,8 @@ impl TimePlan {
 
     /// As [`ReadPlan::take_damage`].
     pub fn take_damage(&self) -> Vec<Damage> {
-        let checks = self.extent.as_ref().and_then(|extent| extent.checks.as_ref());
-        checks.map(|checks| checks.of.take_untold()).unwrap_or_default()
+        let checks = self.extents.iter().filter_map(|extent| extent.checks.as_ref());
+        checks.flat_map(|checks| checks.of.take_untold()).collect()
     }
 }
 

@@ -166,7 +166,7 @@ impl Log {
                 break;
             }
             let is_rolled = next.is_some();
-            let rest = is_rolled.then(|| size.saturating_sub(segment.size));
+            let rest = size.saturating_sub(segment.size);
             let is_below_start = is_rolled && end <= self.start;
             let config = &self.config;
             let limits = (config.retention_ms, config.retention_bytes);
@@ -369,20 +369,21 @@ impl Log {
 }
 
 /// Which of two limits a segment is over, if it is: of the age of its records, or of the bytes
-/// behind it, `None` for the last one, which is never too large. A negative limit is none.
-fn over(segment: &Segment, rest: Option<u64>, limits: (i64, i64), now_ms: i64) -> Option<Bound> {
+/// behind it. A negative limit is none.
+fn over(segment: &Segment, rest: u64, limits: (i64, i64), now_ms: i64) -> Option<Bound> {
     let (max_ms, max_bytes) = limits;
     // Records without timestamps age from the segment's creation, if that was seen.
-    let written_ms =
-        if segment.max_timestamp < 0 { segment.created_ms } else { segment.max_timestamp };
+    let written_ms = match segment.max_timestamp {
+        0.. => Some(segment.max_timestamp),
+        _ => Some(segment.created_ms).filter(|created_ms| *created_ms > 0),
+    };
     // What compaction emptied has no age any more, and must not keep what follows it.
-    let empty = segment.size == 0 && rest.is_some();
-    let old = empty || (written_ms > 0 && now_ms.saturating_sub(written_ms) > max_ms);
+    let old = segment.size == 0
+        || written_ms.is_some_and(|written_ms| now_ms.saturating_sub(written_ms) > max_ms);
     if max_ms >= 0 && old {
         return Some(Bound::Time);
     }
-    let large = u64::try_from(max_bytes).is_ok_and(|max| rest.is_some_and(|rest| rest >= max));
-    large.then_some(Bound::Size)
+    u64::try_from(max_bytes).is_ok_and(|max| rest >= max).then_some(Bound::Size)
 }
 
 pub(crate) fn files_of(segment: &Segment) -> Vec<FileId> {

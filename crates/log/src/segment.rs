@@ -33,7 +33,7 @@ pub(crate) struct Segment {
     pub created_ms: i64,
     since_index: u64,
     /// The byte at which the last batch begins, and its checksum.
-    pub tail: (u64, u32),
+    pub tail: (u64, u32, i32),
     pub index: Index,
     pub aborted: Vec<AbortedTxn>,
     /// What was there when it was opened; `None` if all of it is this life's, or was checked.
@@ -81,7 +81,7 @@ impl Segment {
             first_timestamp: None,
             created_ms,
             since_index: 0,
-            tail: (0, 0),
+            tail: (0, 0, -1),
             index: Index::Memory { offsets: Vec::new(), times: Vec::new() },
             aborted: Vec::new(),
             unverified: None,
@@ -129,7 +129,7 @@ impl Segment {
         }
         self.since_index += size;
         self.size += size;
-        self.tail = (at, header.crc);
+        self.tail = (at, header.crc, header.leader_epoch);
         at
     }
 

@@ -297,6 +297,198 @@ fn timestamps_find_the_first_record_that_late() {
 }
 
 #[test]
+fn a_deleted_record_hides_none_that_is_as_late() {
+    let mut rig = Rig::new(small());
+    let sent = |rig: &mut Rig, timestamps: &[i64]| {
+        for timestamp in timestamps {
+            rig.append_values(*timestamp, &[&"x".repeat(200)]);
+            rig.settle();
+        }
+    };
+    sent(&mut rig, &[2_000, 1_000, 1_500]);
+    rig.log.delete_records(1);
+    for again in [false, true] {
+        if again {
+            rig.log.close(&mut rig.out);
+            rig.settle();
+            rig.reopen(CLEAN, Some(1)).unwrap();
+        }
+        let find = |rig: &Rig, plan: ottla_log::TimePlan| {
+            plan.execute(&rig.disk, 1 << 20).unwrap().map(|found| found.offset)
+        };
+        let at = |rig: &Rig, timestamp| {
+            find(rig, rig.log.plan_offset_for_timestamp(timestamp, i64::MAX))
+        };
+        assert_eq!(
+            [900, 1_000, 1_200, 1_501].map(|at_ms| at(&rig, at_ms)),
+            [Some(1), Some(1), Some(2), None]
+        );
+        // In later segments there is one that late.
+        let first = rig.log.segment_bases().len();
+        while rig.log.segment_bases().len() == first {
+            sent(&mut rig, &[1_700]);
+        }
+        assert_eq!([1_200, 1_501].map(|at_ms| at(&rig, at_ms)), [Some(2), Some(3)]);
+        if !again {
+            let end = rig.log.end();
+            assert_eq!(find(&rig, rig.log.plan_max_timestamp(i64::MAX)), Some(end - 1));
+            rig = Rig::new(small());
+            sent(&mut rig, &[2_000, 1_000, 1_500]);
+            rig.log.delete_records(1);
+        }
+    }
+}
+
+/// Of what is left, wherever it is, and whatever was deleted.
+#[test]
+fn the_latest_record_is_looked_for_among_those_that_are_left() {
+    let timestamps = [2_000, 1_800, 1_900, 1_100, 1_700, 1_900, 1_300, 1_000];
+    let mut rig = Rig::new(LogConfig { segment_bytes: 600, ..small() });
+    for timestamp in timestamps {
+        rig.append_values(timestamp, &[&"x".repeat(200)]);
+        rig.settle();
+    }
+    assert!(rig.log.segment_bases().len() > 2);
+    for again in [false, true] {
+        for start in 0..timestamps.len() as i64 {
+            if again {
+                rig.log.close(&mut rig.out);
+                rig.settle();
+                rig.reopen(CLEAN, Some(start)).unwrap();
+            } else {
+                rig.log.delete_records(start);
+            }
+            let left = (start..).zip(&timestamps[start as usize..]);
+            let latest = left.max_by_key(|(offset, timestamp)| (**timestamp, -offset));
+            let found = rig.log.plan_max_timestamp(i64::MAX).execute(&rig.disk, 1 << 20).unwrap();
+            let found = found.map(|found| (found.offset, found.timestamp));
+            assert_eq!(found, latest.map(|(offset, timestamp)| (offset, *timestamp)), "{start}");
+        }
+        if !again {
+            rig.reopen(KILLED, None).unwrap();
+        }
+    }
+}
+
+/// The age of a record from 1970 is known: it must not keep what follows it.
+#[test]
+fn retention_by_time_knows_the_first_second() {
+    for reopened in [None, Some(CLEAN), Some(KILLED)] {
+        let mut rig = Rig::new(LogConfig { retention_ms: 100, segment_ms: 50, ..small() });
+        rig.append_values(0, &["old"]);
+        rig.settle();
+        rig.append_values(10_000, &["new"]);
+        rig.settle();
+        if let Some(mode) = reopened {
+            rig.log.close(&mut rig.out);
+            rig.settle();
+            rig.reopen(mode, None).unwrap();
+        }
+        let Rig { log, ids, out, .. } = &mut rig;
+        assert_eq!(log.expire(10_050, 2, ids, out), [0], "{reopened:?}");
+    }
+}
+
+/// Size, too, takes the last segment where nothing is to stay, as in Apache Kafka.
+#[test]
+fn retention_of_no_bytes_keeps_nothing() {
+    let mut rig = filled(20);
+    let bases = rig.log.segment_bases();
+    rig.log.set_config(LogConfig { retention_bytes: 0, ..small() });
+    let Rig { log, ids, out, .. } = &mut rig;
+    assert_eq!(log.expire(1_050, 40, ids, out), bases);
+    rig.settle();
+    assert_eq!((rig.log.start(), rig.log.end(), rig.log.size()), (40, 40, 0));
+    let Rig { log, ids, out, .. } = &mut rig;
+    assert!(log.expire(1_050, 40, ids, out).is_empty(), "an empty one has nothing to give");
+}
+
+/// Records were deleted up to where nothing was durable, and then lost: the log begins there.
+#[test]
+fn a_start_beyond_what_is_left_begins_the_log_anew() {
+    let mut rig = Rig::new(LogConfig { flush_messages: u64::MAX, ..small() });
+    let send = |rig: &mut Rig, count| {
+        for _ in 0..count {
+            rig.append_values(1, &[&"x".repeat(90)]);
+            rig.settle();
+        }
+    };
+    send(&mut rig, 12);
+    rig.log.flush(&mut rig.out);
+    rig.settle();
+    send(&mut rig, 3);
+    assert_eq!((rig.log.flushed(), rig.log.written()), (12, 15));
+    assert!(rig.log.delete_records(15));
+    // Nothing that was not synced stays.
+    rig.disk.crash(&mut |_| 0);
+    let mode = OpenMode { recovery_point: 12, ..KILLED };
+    rig.reopen(mode, Some(15)).unwrap();
+    assert_eq!((rig.log.start(), rig.log.end(), rig.log.size()), (15, 15, 0));
+    assert_eq!(rig.file_names(), ["leader-epoch-checkpoint", "partition.metadata"]);
+    // Nor is that forgotten by the next life.
+    let mode = OpenMode { recovery_point: 15, ..KILLED };
+    rig.disk.crash(&mut |_| 0);
+    rig.reopen(mode, Some(15)).unwrap();
+    send(&mut rig, 1);
+    rig.log.flush(&mut rig.out);
+    rig.settle();
+    rig.disk.crash(&mut |_| 0);
+    rig.reopen(mode, Some(15)).unwrap();
+    let offsets: Vec<_> = rig.read_all().iter().map(|(first, last, _)| (*first, *last)).collect();
+    assert_eq!(offsets, [(15, 15)]);
+}
+
+/// And so does the next start where that was killed half way, or the power was cut.
+#[test]
+fn a_log_that_begins_anew_may_be_killed_at_it() {
+    let mode = OpenMode { recovery_point: 24, ..KILLED };
+    let mut random = Random(7);
+    for (power, clean) in [(false, false), (true, false), (false, true)] {
+        let mut done = false;
+        for nth in 0.. {
+            let mut rig = Rig::new(LogConfig { flush_messages: u64::MAX, ..small() });
+            for index in 0..12 {
+                let sent = batch(1, &vec![vec![7; 90].into(); 2], stamped(0, 2 * index));
+                rig.append(checked(sent), 0).unwrap();
+                rig.settle();
+            }
+            assert!(rig.log.segment_bases().len() > 2);
+            rig.log.close(&mut rig.out);
+            rig.settle();
+            let mode = if clean { CLEAN } else { mode };
+            rig.disk.fail_nth(nth);
+            let opened = rig.reopen(mode, Some(30));
+            if !rig.disk.heal() {
+                opened.unwrap();
+                done = true;
+                break;
+            }
+            opened.unwrap_err();
+            if power {
+                rig.disk.crash(&mut |bound| random.below(bound));
+            }
+            rig.reopen(mode, Some(30)).unwrap_or_else(|error| panic!("{power} {nth}: {error}"));
+            assert_eq!((rig.log.start(), rig.log.end(), rig.log.size()), (30, 30, 0));
+            assert!(rig.log.producers().entries().is_empty());
+        }
+        assert!(done);
+    }
+}
+
+/// What hangs is stable up to where the log begins: below there is nothing to wait for.
+#[test]
+fn the_last_stable_offset_is_not_below_the_start() {
+    let mut rig = Rig::new(small());
+    let open = built(1, &["x".into()], stamped(0, 0), true);
+    rig.append(checked(open), 0).unwrap();
+    rig.append_values(1, &["a", "b"]);
+    rig.settle();
+    assert_eq!(rig.log.last_stable_offset(3), 0);
+    rig.log.delete_records(2);
+    assert_eq!(rig.log.last_stable_offset(3), 2);
+}
+
+#[test]
 fn retention_removes_old_segments_but_nothing_above_the_high_watermark() {
     let mut rig = filled(20);
     let bases = rig.log.segment_bases();
@@ -315,11 +507,11 @@ fn retention_removes_old_segments_but_nothing_above_the_high_watermark() {
     rig.settle();
     assert!(!rig.file_names().iter().any(|name| name.ends_with(".deleted")));
     config.retention_ms = -1;
-    config.retention_bytes = 0;
+    config.retention_bytes = 1;
     rig.log.set_config(config);
     let Rig { log, ids, out, .. } = &mut rig;
     log.expire(9_000, 40, ids, out);
-    assert_eq!(log.segment_bases(), bases[bases.len() - 1..], "by size the active one stays");
+    assert_eq!(log.segment_bases(), bases[bases.len() - 1..], "the last one is behind the limit");
     log.set_config(LogConfig { retention_ms: 100, ..small() });
     log.expire(9_000, 40, ids, out);
     rig.settle();
@@ -589,6 +781,18 @@ fn recovery_reads_only_what_came_after_the_mark() {
     };
     same(&rig);
     assert_eq!(rig.log.mark(), Some(mark), "it is as good as before");
+    // With all records deleted no epoch is known of them, and nothing has to be read all the same.
+    let mut emptied = Rig::new(LogConfig { segment_bytes: 100_000, ..small() });
+    send(&mut emptied, 0, 3);
+    assert!(emptied.log.delete_records(2));
+    emptied.log.write_mark(&mut emptied.out);
+    emptied.settle();
+    let mode = OpenMode { mark: emptied.log.mark(), ..KILLED };
+    for _ in 0..2 {
+        let report = emptied.reopen(mode, Some(2)).unwrap();
+        assert_eq!((report.mark, report.recovered_bytes), (mode.mark, 0));
+        assert!(report.mark.is_some());
+    }
     // Marks that what is there does not bear out: everything is read.
     let size = rig.log.size();
     for wrong in [
