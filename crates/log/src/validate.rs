@@ -1,8 +1,8 @@
 //! The rules a client's records must keep, checked before they come near a log.
 //!
-//! Pure, and meant for the connection's thread: checksum and, where a topic asks for it,
-//! decompression are the expensive part of a produce. Batches stay opaque unless the topic
-//! compacts (records need keys) or stores another codec than the producer's.
+//! Pure. What is expensive, the checksum and the walk of the records, is for the connection's
+//! thread ([`inspect`]); what takes the topic's rules comes after ([`validate`]), and opens a batch
+//! only to store it with another codec than the producer's.
 
 use bytes::Bytes;
 use wire::batch::{
@@ -10,8 +10,8 @@ use wire::batch::{
     PREFIX_BYTES, TimestampType,
 };
 use wire::compress::Compression;
-use wire::record::{RecordError, RecordIter};
-use wire::walk::check_records;
+use wire::record::RecordError;
+use wire::walk::{Traits, check_records};
 
 use crate::AppendError;
 
@@ -111,6 +111,8 @@ pub struct Inspected {
     more: bool,
     /// Of the first batch.
     checksum: Result<(), BatchError>,
+    /// Of its records.
+    traits: Traits,
 }
 
 /// Checks what a client sent for one partition against the rules of its topic; exactly one batch
@@ -145,8 +147,12 @@ pub fn validate(inspected: Inspected, config: &ValidateConfig) -> Result<Validat
     check_size(batch.len(), config)?;
     inspected.checksum.map_err(refuse)?;
     check_header(&header, config)?;
-    if config.compact {
-        check_keys(&batch, config)?;
+    if config.compact && !inspected.traits.named {
+        // The cleaner could not read it.
+        return Err(invalid("a header's name is not UTF-8"));
+    }
+    if config.compact && !inspected.traits.keyed {
+        return Err(AppendError::KeyMissing);
     }
     finish(header, batch, codec, config)
 }
@@ -163,16 +169,19 @@ pub fn inspect(records: Bytes, decompressed_bytes_max: usize) -> Result<Inspecte
     // A partial batch behind the first is cut off in silence, a whole one is refused.
     let more = !matches!(batches.next(), None | Some(Err(BatchError::Truncated { .. })));
     let mut checksum = Ok(());
+    let mut traits = Traits { keyed: false, named: false };
     if let Some(Ok((_, batch))) = &first {
         checksum = batch::verify_crc(batch);
         if checksum.is_ok() {
             match check_records(batch, decompressed_bytes_max) {
-                Ok(()) | Err(RecordError::UnknownCodec(_)) => {}
+                Ok(found) => traits = found,
+                // Refused by whoever validates it.
+                Err(RecordError::UnknownCodec(_)) => {}
                 Err(error) => return Err(AppendError::InvalidRecord(error.to_string())),
             }
         }
     }
-    Ok(Inspected { first, more, checksum })
+    Ok(Inspected { first, more, checksum, traits })
 }
 
 fn check_size(size: usize, config: &ValidateConfig) -> Result<(), AppendError> {
@@ -222,18 +231,6 @@ fn check_timestamps(header: &BatchHeader, config: &ValidateConfig) -> Result<(),
             "timestamps {}..{} are out of range at {now}",
             header.base_timestamp, header.max_timestamp
         )));
-    }
-    Ok(())
-}
-
-fn check_keys(batch: &Bytes, config: &ValidateConfig) -> Result<(), AppendError> {
-    let invalid = |what: String| AppendError::InvalidRecord(what);
-    let records = RecordIter::open(batch, config.decompressed_bytes_max);
-    for record in records.map_err(|error| invalid(error.to_string()))? {
-        let record = record.map_err(|error| invalid(error.to_string()))?;
-        if record.key.is_none() {
-            return Err(AppendError::KeyMissing);
-        }
     }
     Ok(())
 }

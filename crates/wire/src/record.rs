@@ -544,7 +544,7 @@ pub(crate) mod tests {
         let mut header = BatchHeader::parse(&batch).unwrap();
         header.base_timestamp = 5;
         let batch = Bytes::from([&header.to_bytes()[..], &batch[HEADER_BYTES..]].concat());
-        assert_eq!(crate::walk::check_records(&batch, 100), Ok(()));
+        assert!(crate::walk::check_records(&batch, 100).is_ok());
         assert_eq!(records(&batch).unwrap()[0].timestamp, i64::MIN + 4);
     }
 

@@ -19,14 +19,25 @@ use crate::batch::{BatchError, BatchHeader, HEADER_BYTES};
 use crate::compress::Compression;
 use crate::record::RecordError;
 
+/// What all records of a batch have, as [`check_records`] found them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
+    /// Keys.
+    pub keyed: bool,
+    /// Header names that are UTF-8, if any.
+    pub named: bool,
+}
+
 /// Walks the records of `batch` (one whole batch), decompressing at most `limit` bytes, and checks
 /// that they are as many as the header says, numbered from 0 on, and each exactly as long as it
 /// says.
 ///
 /// # Errors
 /// What is wrong first: a consumer would stumble over it for ever.
-pub fn check_records(batch: &Bytes, limit: usize) -> Result<(), RecordError> {
-    each_record(batch, limit, |index, body| Walk { body, at: 0 }.check(index))
+pub fn check_records(batch: &Bytes, limit: usize) -> Result<Traits, RecordError> {
+    let mut traits = Traits { keyed: true, named: true };
+    each_record(batch, limit, |index, body| Walk { body, at: 0 }.check(index, &mut traits))?;
+    Ok(traits)
 }
 
 /// Shows the key of each record of `batch` (one whole batch), decompressing at most `limit` bytes.
@@ -178,13 +189,13 @@ impl<'a> Walk<'a> {
         Ok(self.body.get(from..self.at))
     }
 
-    fn check(&mut self, index: i32) -> Result<(), DecodeError> {
+    fn check(&mut self, index: i32, traits: &mut Traits) -> Result<(), DecodeError> {
         self.skip(1)?;
         let _timestamp_delta = self.varlong()?;
         if self.varint()? != index {
             return Err(self.error("offset delta out of order"));
         }
-        self.nullable()?;
+        traits.keyed &= self.nullable()?;
         self.nullable()?;
         let headers = self.varint()?;
         let left = self.body.len() - self.at;
@@ -192,9 +203,13 @@ impl<'a> Walk<'a> {
             return Err(self.error("impossible header count"));
         }
         for _ in 0..headers {
-            if !self.nullable()? {
+            let Ok(length) = usize::try_from(self.varint()?) else {
                 return Err(self.error("null header name"));
-            }
+            };
+            let from = self.at;
+            self.skip(length)?;
+            traits.named &=
+                self.body.get(from..self.at).is_some_and(|name| std::str::from_utf8(name).is_ok());
             self.nullable()?;
         }
         match self.body.len() - self.at {
@@ -336,7 +351,8 @@ mod tests {
     fn records_across_the_borders_of_pieces_are_whole() {
         for codec in codecs() {
             let batch = long(codec);
-            assert_eq!(check_records(&batch, 1 << 20), Ok(()), "{codec:?}");
+            let some_lack_keys = Traits { keyed: false, named: true };
+            assert_eq!(check_records(&batch, 1 << 20), Ok(some_lack_keys), "{codec:?}");
             let mut keys = Vec::new();
             visit_keys(&batch, 1 << 20, |key| keys.push(key.map(Bytes::copy_from_slice))).unwrap();
             let expected: Vec<_> = records(&batch).unwrap().into_iter().map(|r| r.key).collect();
@@ -345,12 +361,14 @@ mod tests {
     }
 
     /// What the checks say of a payload that comes in pieces of `size`.
-    fn in_pieces(count: i32, payload: &[u8], size: usize) -> Result<(), RecordError> {
-        let visit = |index, body: &_| Walk { body, at: 0 }.check(index);
+    fn in_pieces(count: i32, payload: &[u8], size: usize) -> Result<Traits, RecordError> {
+        let mut traits = Traits { keyed: true, named: true };
+        let visit = |index, body: &_| Walk { body, at: 0 }.check(index, &mut traits);
         let is_whole = size >= payload.len();
         let mut cutter = Cutter { count, index: 0, visit, is_whole, torn: Vec::new(), trailing: 0 };
         payload.chunks(size).try_for_each(|piece| cutter.piece(piece))?;
-        cutter.finish()
+        cutter.finish()?;
+        Ok(traits)
     }
 
     #[test]
@@ -372,6 +390,9 @@ mod tests {
                 let name = matches!(&read, Err(RecordError::Malformed { source, .. })
                     if source.what == "header name is not UTF-8");
                 let verdict = check_records(&batch, 1 << 20);
+                if let Ok(traits) = &verdict {
+                    assert_eq!(traits.named, !name, "{at} {bit}");
+                }
                 if !name {
                     assert_eq!(
                         verdict.is_ok(),
@@ -392,7 +413,7 @@ mod tests {
     fn check_refuses_the_integers_that_readers_refuse() {
         // One record: attributes, timestamp delta, offset delta, key, value, header count.
         let plain = [12, 0, 0, 0, 1, 1, 0];
-        assert_eq!(check_records(&raw(1, &plain), 100), Ok(()));
+        assert!(check_records(&raw(1, &plain), 100).is_ok());
         // The offset delta as 0 in six bytes, then a timestamp delta of more than 64 bits.
         let padded = [22, 0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0, 1, 1, 0];
         let mut long = vec![30, 0];

@@ -1,6 +1,6 @@
 //! One test per rule of a produce.
 
-use wire::record::{BatchBuilder, BatchOptions, ProducerStamp};
+use wire::record::{BatchBuilder, BatchOptions, ProducerStamp, RecordIter};
 
 use super::*;
 
@@ -99,6 +99,17 @@ fn size_age_and_keys_are_the_topics_choice() {
         let options = BatchOptions { compression, ..Default::default() };
         assert_eq!(code(built(options, &[Some(b"k"), None]), &compact), 87);
     }
+    // A header whose name is no text: the cleaner could not read it.
+    let record = [20, 0, 0, 0, 2, b'k', 1, 2, 2, 0xff, 1];
+    let mut unnamed = plain().slice(..HEADER_BYTES).to_vec();
+    unnamed.extend(&record);
+    let length = (unnamed.len() - wire::batch::LOG_OVERHEAD) as i32;
+    let unnamed = changed(&unnamed.into(), |header| {
+        header.length = length;
+        (header.count, header.last_offset_delta) = (1, 0);
+        header.max_timestamp = header.base_timestamp;
+    });
+    assert_eq!((code(unnamed.clone(), &config()), code(unnamed, &compact)), (0, 87));
     let zstd = BatchOptions { compression: Compression::Zstd, ..Default::default() };
     let before_v7 = ValidateConfig { zstd_allowed: false, ..config() };
     assert_eq!(code(built(zstd, &[None]), &before_v7), 76);
