@@ -43,8 +43,8 @@ pub struct Upkeep {
     recovery_bytes_max: u64,
     /// Checkpoint files submitted so far: their tokens.
     submitted: u64,
-    /// All files up to this token are written.
-    ended: u64,
+    /// Those of them that are not written yet.
+    under_way: BTreeSet<u64>,
     /// A file could not be written: all are, once more, and until then no name is free.
     failed: bool,
     /// What the files hold may not be true any more.
@@ -81,7 +81,7 @@ impl Default for Upkeep {
             recovery_bytes_max: RECOVERY_BYTES_MAX,
             written: BTreeMap::new(),
             submitted: 0,
-            ended: 0,
+            under_way: BTreeSet::new(),
             failed: false,
             changed: true,
             wanted: false,
@@ -104,7 +104,12 @@ impl Upkeep {
 impl Upkeep {
     /// True if the checkpoint file of that number is on disk.
     pub fn is_written(&self, number: u64) -> bool {
-        !self.failed && self.ended >= number
+        !self.failed && self.ended() >= number
+    }
+
+    /// All files up to this token are written. Those of different directories end in any order.
+    fn ended(&self) -> u64 {
+        self.under_way.first().map_or(self.submitted, |first| first - 1)
     }
 
     /// A checkpoint file should say something else.
@@ -184,7 +189,7 @@ impl Node {
             }
             self.prune(now, out);
         }
-        if self.upkeep.wanted && self.upkeep.submitted == self.upkeep.ended {
+        if self.upkeep.wanted && self.upkeep.under_way.is_empty() {
             self.upkeep.wanted = false;
             let written = self.write_checkpoints(out);
             self.removals.note_written(written);
@@ -342,6 +347,7 @@ impl Node {
             }
             self.upkeep.written.insert(path.clone(), bytes.clone());
             self.upkeep.submitted += 1;
+            self.upkeep.under_way.insert(self.upkeep.submitted);
             let token = Token(self.upkeep.submitted);
             let op = Op::Replace { path, bytes };
             out.push(Effect::Disk(CHECKPOINT_LANE, Submission { token, op }));
@@ -358,8 +364,7 @@ impl Node {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        // Files of one lane are written one after the other.
-        self.upkeep.ended = self.upkeep.ended.max(completion.token.0);
+        self.upkeep.under_way.remove(&completion.token.0);
         if let Err(error) = completion.result {
             self.upkeep.written.clear();
             self.upkeep.failed = true;
@@ -372,7 +377,7 @@ impl Node {
     /// Names that no checkpoint file holds any more are free.
     pub(crate) fn free_written_names(&mut self, now: Now, out: &mut Vec<Effect>) {
         if !self.upkeep.failed {
-            self.free_names(self.upkeep.ended, now, out);
+            self.free_names(self.upkeep.ended(), now, out);
         }
     }
 

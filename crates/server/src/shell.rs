@@ -34,7 +34,6 @@ pub struct Shell {
     inbox: Mutex<Vec<Event>>,
     runner: OnceLock<Arc<DiskRunner>>,
     disk: Arc<OsDisk>,
-    lookout: Lookout,
     cleaners: Cleaners,
     errands: Errands,
     scrubs: Scrubs,
@@ -58,10 +57,10 @@ impl Shell {
     /// # Errors
     /// The disk threads can't be started.
     pub fn new(node: Node, disk: Arc<OsDisk>, runtime: Handle) -> std::io::Result<Arc<Self>> {
-        let lookout = Lookout::new(disk.volumes(), runtime)?;
+        let alone = disk.volumes() == 1;
+        let lookout = alone.then(|| Lookout::new(runtime)).transpose()?;
         let shell = Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
-            lookout,
             cleaners: Cleaners::default(),
             errands: Errands::default(),
             scrubs: Scrubs::default(),
@@ -92,7 +91,7 @@ impl Shell {
                 Done::Failed => shell.halt("a disk thread failed; see the panic above"),
             }
         });
-        let runner = DiskRunner::new(disk, DISK_THREADS, ended)?;
+        let runner = DiskRunner::new(disk, DISK_THREADS, lookout, ended)?;
         let _ = shell.runner.set(runner);
         Ok(shell)
     }
@@ -140,9 +139,7 @@ impl Shell {
     pub fn keep(&self, promise: Promise) -> Followed {
         let Some(runner) = self.runner.get() else { return Followed::default() };
         let guard = Unkept(self);
-        let keeping = self.lookout.keeping(promise.volume());
         let done = runner.keep(&promise);
-        drop(keeping);
         std::mem::forget(guard);
         drop(promise);
         self.completed(done);

@@ -185,6 +185,20 @@ impl Op {
             Self::RenameFile { .. } => "rename",
         }
     }
+
+    /// The open file it is about.
+    pub fn file(&self) -> Option<FileId> {
+        match self {
+            Self::Create { file, .. }
+            | Self::OpenExisting { file, .. }
+            | Self::Write { file, .. }
+            | Self::Sync { file }
+            | Self::Truncate { file, .. }
+            | Self::Reserve { file, .. }
+            | Self::Close { file } => Some(*file),
+            _ => None,
+        }
+    }
 }
 
 /// An operation on its way to a disk.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use harness::{Node, binary, free_port, have, run, wait_until};
 
+use super::operate::{admin_of_life, get_from, number};
 use super::{CLIENT, directory, kcat_consume};
 
 const SHORT: Duration = Duration::from_secs(30);
@@ -233,31 +234,50 @@ fn a_directory_that_hangs_holds_up_no_others() {
         return;
     }
     let Several { directory, port, one, failing, sound } = Several::with_records();
-    let log = one.join(format!("{}-0/00000000000000000000.log", failing[0]));
+    hang("fdatasync", (directory.path(), port, &one), (failing[0], &sound));
+}
+
+/// Nor is even the page cache of it waited for.
+#[test]
+fn a_directory_that_takes_no_writes_holds_up_no_others() {
+    if !have("hanging directory", &["kcat", "strace"]) || Node::is_peer() {
+        return;
+    }
+    let Several { directory, port, one, failing, sound } = Several::with_records();
+    hang("pwrite64,pwritev,pwritev2", (directory.path(), port, &one), (failing[0], &sound));
+}
+
+/// One directory hangs in that system call; the others are served meanwhile.
+fn hang(call: &str, (root, port, one): (&Path, u16, &Path), (failing, sound): (&str, &[&str])) {
+    let log = one.join(format!("{failing}-0/00000000000000000000.log"));
     let path = format!("--trace-path={}", log.display());
     // In microseconds; longer than what follows takes.
-    let inject = "inject=fdatasync:delay_enter=15000000";
-    let traced = ["strace", "-D", "--follow-forks", "--output=/dev/null", &path, "-e", inject];
-    let mut node = Node::configured_under(directory.path(), port, &traced);
+    let inject = format!("inject={call}:delay_enter=15000000");
+    let traced = ["strace", "-D", "--follow-forks", "--output=/dev/null", &path, "-e", &inject];
+    let mut node = Node::configured_under(root, port, &traced);
     let before = fs::metadata(&log).expect("a log").len();
     let mut command = Command::new("kcat");
-    command.args(["-P", "-b", &node.address(), "-t", failing[0], "-X", "acks=all"]);
+    command.args(["-P", "-b", &node.address(), "-t", failing, "-X", "acks=all"]);
     command.stdin(Stdio::piped()).stderr(Stdio::null());
     let mut hanging = command.spawn().expect("kcat");
     let mut input = hanging.stdin.take().expect("its input");
     input.write_all(b"5\n").expect("a line for it");
     drop(input);
-    wait_until("a record is written and not synced", SHORT, || {
-        fs::metadata(&log).is_ok_and(|now| now.len() > before)
+    let admin = admin_of_life(&node, 2);
+    wait_until("a record has come", SHORT, || {
+        let (_, metrics) = get_from(admin, "/metrics");
+        number(&metrics, "kafka_server_brokertopicmetrics_messagesin_total") == 1
     });
     for round in 1..3 {
-        for topic in &sound {
+        for topic in sound {
             assert!(produce(&node, topic, round * 5..round * 5 + 5, 10), "{topic}");
             assert_eq!(numbers(&node, topic).len(), round * 5 + 5);
         }
     }
-    assert_eq!(numbers(&node, failing[0]).len(), 5, "what is not durable is not shown");
+    assert_eq!(numbers(&node, failing).len(), 5, "what is not durable is not shown");
     assert!(hanging.try_wait().expect("kcat").is_none(), "it does not hang");
+    let grew = fs::metadata(&log).expect("a log").len() > before;
+    assert_eq!(grew, call == "fdatasync", "it hangs elsewhere");
     node.kill();
     let _ = hanging.kill();
     let _ = hanging.wait();

@@ -15,16 +15,26 @@ const SHORT: Duration = Duration::from_secs(30);
 
 /// The admin port of a node.
 fn admin(node: &Node) -> SocketAddr {
+    admin_of_life(node, 1)
+}
+
+/// The admin port of a node that was started so often.
+pub fn admin_of_life(node: &Node, life: usize) -> SocketAddr {
     // The node accepts before it says where.
-    wait_until("the node's greeting", SHORT, || node.log().contains("/healthz"));
+    wait_until("the node's greeting", SHORT, || node.log().matches("/healthz").count() >= life);
     let log = node.log();
-    let address = log.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+    let address = log.split("http://").nth(life).and_then(|rest| rest.split('/').next());
     address.expect("an admin port").parse().expect("its address")
 }
 
 /// What it answers: the status line and the body.
 pub fn get(node: &Node, path: &str) -> (String, String) {
-    ask(admin(node), &format!("GET {path} HTTP/1.1\r\nHost: ottla\r\n\r\n"))
+    get_from(admin(node), path)
+}
+
+/// As [`get`], from a port that is known.
+pub fn get_from(admin: SocketAddr, path: &str) -> (String, String) {
+    ask(admin, &format!("GET {path} HTTP/1.1\r\nHost: ottla\r\n\r\n"))
 }
 
 fn ask(address: SocketAddr, request: &str) -> (String, String) {
