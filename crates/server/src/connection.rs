@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use broker::{ConnId, Event, ListenerId, Node};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use messages::ApiKey;
 use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, recv};
@@ -87,10 +87,27 @@ impl AsRef<[u8]> for PaidFrame {
     }
 }
 
-/// A connection that is counted and known (I2).
+/// A connection that is counted (I2).
+pub struct Counted(Arc<Limits>);
+
+impl Counted {
+    /// Counts one more; `None` if that would be too many.
+    pub fn one_more(limits: &Arc<Limits>) -> Option<Self> {
+        let counted = Self(limits.clone());
+        let before = limits.open.fetch_add(1, Ordering::Relaxed);
+        (before < limits.connections_max).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that is known (I2).
 struct Open {
     shell: Arc<Shell>,
-    limits: Arc<Limits>,
     conn: ConnId,
     writer: Option<JoinHandle<String>>,
 }
@@ -101,21 +118,20 @@ impl Drop for Open {
             writer.abort();
         }
         self.shell.disconnect(self.conn);
-        self.limits.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Serves one connection to its end.
 pub async fn serve(
     shell: Arc<Shell>,
-    limits: Arc<Limits>,
+    counted: Counted,
     (conn, listener): (ConnId, ListenerId),
     stream: TcpStream,
     peer: SocketAddr,
     mut stop: watch::Receiver<bool>,
 ) {
-    limits.open.fetch_add(1, Ordering::Relaxed);
-    let mut open = Open { shell: shell.clone(), limits: limits.clone(), conn, writer: None };
+    let limits = counted.0.clone();
+    let mut open = Open { shell: shell.clone(), conn, writer: None };
     let _ = stream.set_nodelay(true);
     let (read_half, write_half) = stream.into_split();
     let (closing, closed) = oneshot::channel();
@@ -140,6 +156,8 @@ pub async fn serve(
         serial: 0,
         partial_since: Instant::now(),
         next: None,
+        room: READ_MIN,
+        is_full: false,
         events: Vec::new(),
     };
     let mut reason = String::new();
@@ -196,6 +214,10 @@ struct Reader {
     partial_since: Instant,
     /// A request that waits for its place in line.
     next: Option<Bytes>,
+    /// Room made for a read.
+    room: usize,
+    /// The last read filled what room there was: more may have come.
+    is_full: bool,
     /// Requests that were read and are not yet brought to the node; nothing is waited for while
     /// there are any.
     events: Vec<Event>,
@@ -265,16 +287,22 @@ impl Reader {
         }
         let helps = helps(&held);
         let mut followed = held.tell(helps);
+        let mut kept = 0;
+        let mut woke = followed.woke;
         for _ in 0..KEPT_IN_A_ROW {
             // A task that was woken here may be run nowhere else while this thread waits.
-            let Some(promise) = followed.promise.filter(|_| !followed.woke) else { return ended };
+            let Some(promise) = followed.promise.take().filter(|_| !followed.woke) else { break };
             followed = self.shell.keep(promise);
+            woke |= followed.woke;
+            kept += 1;
         }
         // Never with a promise in hand: this may be long.
         drop(followed);
         // Nobody may have looked for what came for others meanwhile, and a peer that always has
-        // more would keep this thread from it.
-        yield_now().await;
+        // more would keep this thread from it, and from a task that was woken here.
+        if kept == KEPT_IN_A_ROW || woke && self.is_full {
+            yield_now().await;
+        }
         ended
     }
 
@@ -294,6 +322,7 @@ impl Reader {
         let into = self.buffer.get_mut(before..).unwrap_or_default();
         let read = recv(socket, into, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count);
         self.buffer.truncate(before + read);
+        self.is_full = read == READ_MIN;
         if let Some(memory) = memory.split(read) {
             self.hold(memory);
         }
@@ -326,9 +355,13 @@ impl Reader {
             ));
         }
         if self.buffer.len() < 4 + size {
-            // Room grows with what has come, so a size alone claims no memory.
+            // Room grows with what has come, so a size alone claims no memory; a request that most
+            // topics take gets all of it, which nothing is written to before it has come.
             let missing = 4 + size - self.buffer.len();
-            self.buffer.reserve(missing.min(self.buffer.len().max(READ_MIN)));
+            let plenty = self.limits.memory.available_permits() > REQUEST_MEMORY_BYTES / 2;
+            let at_once = if plenty { ROOM_AT_ONCE } else { READ_MIN };
+            // And so much more that its end, too, is read without making room once more.
+            self.buffer.reserve(missing.min(self.buffer.len().max(at_once)) + READ_MIN);
             return Ok(None);
         }
         let mut frame = self.buffer.split_to(4 + size);
@@ -339,9 +372,10 @@ impl Reader {
 
     /// Reads some bytes; false at the end of the stream.
     async fn fill(&mut self) -> Result<bool, String> {
-        if self.buffer.capacity() - self.buffer.len() < READ_MIN / 4 {
-            self.buffer.reserve(READ_MIN);
+        if self.buffer.capacity() - self.buffer.len() < self.room / 4 {
+            self.buffer.reserve(self.room);
         }
+        let room = (self.buffer.capacity() - self.buffer.len()).min(READ_MAX);
         // Bytes of an unfinished request are held for others to pay, so they are asked after.
         let partial = !self.buffer.is_empty();
         let patience = if partial { PARTIAL_PATIENCE } else { self.limits.idle };
@@ -351,7 +385,8 @@ impl Reader {
         } else if scarce && self.partial_since.elapsed() > PARTIAL_PATIENCE {
             return Err("its request stays unfinished while memory is scarce".to_owned());
         }
-        let read = timeout(patience, self.read_half.read_buf(&mut self.buffer)).await;
+        let mut into = (&mut self.buffer).limit(room);
+        let read = timeout(patience, self.read_half.read_buf(&mut into)).await;
         let count = match read {
             Ok(Ok(count)) => count,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
@@ -368,6 +403,10 @@ impl Reader {
         if count == 0 {
             return Ok(false);
         }
+        // Whoever sends more at once than there was room for is read in fewer, larger pieces.
+        self.is_full = count == room;
+        let grown = if self.is_full { self.room * 2 } else { self.room.min(count * 4) };
+        self.room = grown.clamp(READ_MIN, READ_MAX);
         let charge = self.limits.memory.clone().acquire_many_owned(count as u32);
         let permit = timeout(MEMORY_PATIENCE, charge)
             .await
@@ -408,8 +447,12 @@ const HEAVY: u32 = 128;
 const KEPT_IN_A_ROW: usize = 2;
 /// How often a connection looks for more before it tells of what it has.
 const GATHERED_IN_A_ROW: usize = 16;
-/// Room made for a read.
+/// Room made for a read, at least.
 const READ_MIN: usize = 64 << 10;
+/// And at most.
+const READ_MAX: usize = 256 << 10;
+/// Room made for the rest of a request, if there is plenty of memory: for one of 1 MiB.
+const ROOM_AT_ONCE: usize = (1 << 20) + (64 << 10);
 /// Bytes of requests over all connections.
 const REQUEST_MEMORY_BYTES: usize = 512 << 20;
 /// No connection lives so long.

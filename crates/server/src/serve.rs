@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Desk, Start};
-use crate::connection::{self, Limits};
+use crate::connection::{self, Counted, Limits};
 use crate::lock::{self, DirLock};
 use crate::log_line;
 use crate::shell::Shell;
@@ -324,19 +324,13 @@ async fn accept(
                 continue;
             }
         };
-        if limits.open.load(Ordering::Relaxed) >= limits.connections_max {
+        let Some(counted) = Counted::one_more(&limits) else {
             limits.complaints.line("WARN", &format!("refused {peer}: max.connections reached"));
             continue;
-        }
+        };
         let conn = ConnId(serials.fetch_add(1, Ordering::Relaxed));
-        let serving = connection::serve(
-            shell.clone(),
-            limits.clone(),
-            (conn, id),
-            stream,
-            peer,
-            stop.clone(),
-        );
+        let serving =
+            connection::serve(shell.clone(), counted, (conn, id), stream, peer, stop.clone());
         connections.push(tokio::spawn(serving));
     }
     drop(listener);
