@@ -17,6 +17,7 @@
 //! - I2: nothing is decided from a shard that is not active.
 //! - I3: at most one load of a shard is asked for at a time; what comes of an older one is ignored.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use messages::{DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse};
@@ -122,6 +123,9 @@ pub struct Coordinator {
     parts: BTreeMap<u64, (u64, usize)>,
     next_load: u64,
     next_gather: u64,
+    /// [`Self::next_deadline_ms`], until something is done that may change it: it is asked for at
+    /// each step of the node, whatever that is about.
+    due_ms: Cell<Option<i64>>,
 }
 
 impl Coordinator {
@@ -135,6 +139,7 @@ impl Coordinator {
             parts: BTreeMap::new(),
             next_load: 0,
             next_gather: 0,
+            due_ms: Cell::new(None),
         }
     }
 
@@ -145,6 +150,7 @@ impl Coordinator {
 
     /// The topic has so many partitions, whoever leads them.
     pub fn set_partitions(&mut self, partitions: i32) {
+        self.due_ms.set(None);
         self.partitions = partitions;
     }
 
@@ -156,6 +162,7 @@ impl Coordinator {
         batch_bytes_max: usize,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         self.next_load += 1;
         let shard = Shard {
             state: State::Loading(start, true),
@@ -185,6 +192,12 @@ impl Coordinator {
 
     /// When [`Self::tick`] is due, on the steady clock.
     pub fn next_deadline_ms(&self) -> i64 {
+        let due_ms = self.due_ms.get().unwrap_or_else(|| self.first_deadline_ms());
+        self.due_ms.set(Some(due_ms));
+        due_ms
+    }
+
+    fn first_deadline_ms(&self) -> i64 {
         let of_shard = |shard: &Shard| {
             let answer = shard.waiting.front().map_or(i64::MAX, |waiting| waiting.deadline_ms);
             answer.min(shard.groups.next_deadline_ms())
@@ -203,6 +216,7 @@ impl Coordinator {
         ids: &mut dyn IdSource,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         let Some(shard) = self.shards.get_mut(&partition) else { return };
         let State::Loading(from, true) = shard.state else { return };
         if shard.load != load {
@@ -240,6 +254,7 @@ impl Coordinator {
         ids: &mut dyn IdSource,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         let group = match &request {
             Request::Join(request) => &request.group_id,
             Request::Sync(request) => &request.group_id,
@@ -385,6 +400,7 @@ impl Coordinator {
         ids: &mut dyn IdSource,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         let Some(shard) = self.shards.get_mut(&partition) else { return };
         match outcome {
             Ok(end) => {
@@ -404,6 +420,7 @@ impl Coordinator {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         let Some(shard) = self.shards.get_mut(&partition) else { return };
         if let State::Loading(from, false) = shard.state {
             shard.state = State::Loading(from, true);
@@ -428,6 +445,7 @@ impl Coordinator {
         ids: &mut dyn IdSource,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         self.unload(partition, ErrorCode::NOT_COORDINATOR, now, ids, out);
         if let Some(shard) = self.shards.get_mut(&partition) {
             shard.state = State::Failed;
@@ -442,12 +460,14 @@ impl Coordinator {
         ids: &mut dyn IdSource,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         self.unload(partition, ErrorCode::NOT_COORDINATOR, now, ids, out);
         self.shards.remove(&partition);
     }
 
     /// Does what is due by now.
     pub fn tick(&mut self, now: Now, ids: &mut dyn IdSource, out: &mut Vec<Effect>) {
+        self.due_ms.set(None);
         let due: Vec<i32> = self
             .shards
             .iter()
@@ -476,6 +496,7 @@ impl Coordinator {
         ids: &mut dyn IdSource,
         out: &mut Vec<Effect>,
     ) {
+        self.due_ms.set(None);
         let active = self.shards.iter().filter(|(_, shard)| shard.state == State::Active);
         let active: Vec<i32> = active.map(|(partition, _)| *partition).collect();
         for partition in active {
@@ -575,6 +596,7 @@ impl Coordinator {
     /// # Panics
     /// If one does not hold: a mistake of ours.
     pub fn check(&self) {
+        assert_eq!(self.next_deadline_ms(), self.first_deadline_ms());
         for shard in self.shards.values() {
             if shard.state == State::Active {
                 shard.groups.check();
