@@ -246,6 +246,7 @@ impl Node {
         if self.halted {
             return;
         }
+        let before = out.len();
         match event {
             Event::Requested { call, handler } => handler(self, call, now, out),
             Event::Connected(conn, host) => self.groups.connected(conn, host),
@@ -276,7 +277,8 @@ impl Node {
             self.build_key_filters(now, out);
             groups::tick(self, now, out);
         }
-        self.halted = out.iter().any(|effect| matches!(effect, Effect::Halt(_)));
+        let mut followed = out.iter().skip(before);
+        self.halted = followed.any(|effect| matches!(effect, Effect::Halt(_)));
     }
 
     /// When the next [`Event::Ticked`] is due, on the steady clock.
@@ -834,8 +836,10 @@ fn refuse(
             .responses
             .get_mut(*topic)
             .and_then(|topic| topic.partition_responses.get_mut(*partition));
-        if let Some(answer) = answer {
-            answer.error_code = code.0;
+        let Some(answer) = answer else { continue };
+        answer.error_code = code.0;
+        // What took too long has its place all the same.
+        if code != ErrorCode::REQUEST_TIMED_OUT {
             answer.base_offset = -1;
             answer.log_append_time_ms = -1;
         }

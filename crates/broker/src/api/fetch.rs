@@ -35,13 +35,15 @@ fn handle(node: &mut Node, call: Call, request: FetchRequest, now: Now, out: &mu
             return;
         }
     };
+    let max_bytes = (request.max_bytes.max(0) as usize).min(node.fetch_max_bytes);
     let pending = PendingFetch {
         call,
         scope,
         wants,
         read_committed: request.isolation_level == 1,
-        min_bytes: request.min_bytes.max(0) as usize,
-        max_bytes: request.max_bytes.max(0) as usize,
+        // More than it may be given is not waited for.
+        min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
+        max_bytes,
         deadline_ms: now.steady_ms + i64::from(request.max_wait_ms.max(0)),
     };
     let (ready, lanes) = look(node, &pending);
@@ -111,10 +113,11 @@ fn view(
     view.high_watermark = partition.high_watermark;
     view.last_stable_offset = partition.visible_end(true);
     view.log_start = partition.log.start();
-    if want.fetch_offset < view.log_start || want.fetch_offset > partition.log.end() {
+    if want.fetch_offset < view.log_start {
         view.shown = Shown::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
         return view;
     }
+    // Before the end is looked at: who has more than there is learns where it parted.
     if want.last_fetched_epoch >= 0 {
         let (epoch, end_offset) = partition.log.offset_for_leader_epoch(want.last_fetched_epoch);
         if end_offset < 0 {
@@ -126,6 +129,10 @@ fn view(
             view.shown = Shown::Diverging(diverging);
             return view;
         }
+    }
+    if want.fetch_offset > partition.log.end() {
+        view.shown = Shown::Error(ErrorCode::OFFSET_OUT_OF_RANGE);
+        return view;
     }
     let limit = partition.visible_end(read_committed);
     if limit > want.fetch_offset {
@@ -146,7 +153,7 @@ fn view(
     view
 }
 
-/// Whether a fetch can be answered now, and the partitions to wait for if not.
+/// Whether a fetch can be answered now; if not, the partitions to wait for.
 pub fn look(node: &Node, pending: &PendingFetch) -> (bool, Vec<Lane>) {
     let mut bytes = 0usize;
     let mut lanes = Vec::new();
@@ -159,6 +166,9 @@ pub fn look(node: &Node, pending: &PendingFetch) -> (bool, Vec<Lane>) {
             // the next data or deadline, and so here.
             Shown::Marks => {}
         }
+        if bytes > 0 && bytes >= pending.min_bytes {
+            return (true, lanes);
+        }
         lanes.extend(view.lane);
     }
     (bytes >= pending.min_bytes, lanes)
@@ -169,8 +179,7 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
     let mut response = FetchResponse { session_id: pending.scope.session, ..Default::default() };
     let mut plans = Vec::new();
     let mut told = Vec::new();
-    let max_bytes = pending.max_bytes.min(node.fetch_max_bytes);
-    let mut room = max_bytes;
+    let mut room = pending.max_bytes;
     let mut spare = KEYED_SEGMENTS_MAX;
     for (topic, index, want) in &pending.wants {
         let keyed = room > 0 && spare > 0;
@@ -186,7 +195,6 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
         let has_data = room > 0 && matches!(view.shown, Shown::Records(_));
         count(node, &view, room);
         room = room.saturating_sub(view.available);
-        told.push((topic.clone(), *index, view.high_watermark, view.log_start, has_data));
         let mut answer = PartitionData {
             partition_index: *index,
             high_watermark: view.high_watermark,
@@ -221,12 +229,15 @@ pub fn respond(node: &mut Node, pending: PendingFetch, out: &mut Vec<Effect>) {
                 answer.aborted_transactions = unknown.then(Vec::new);
             }
         }
+        // Of one with an error no marks: they are told once it is well again.
+        let (high_watermark, log_start) = (answer.high_watermark, answer.log_start_offset);
+        told.push((topic.clone(), *index, high_watermark, log_start, has_data));
         if let Some(topic) = response.responses.get_mut(place) {
             topic.partitions.push(answer);
         }
     }
     node.sessions.told(pending.scope.session, &told);
-    let reply = FetchReply::new(response, plans, max_bytes, &node.key_reads);
+    let reply = FetchReply::new(response, plans, pending.max_bytes, &node.key_reads);
     let body = Body::Fetch(Box::new(reply));
     out.push(Effect::Reply(Reply { call: pending.call, body }));
 }

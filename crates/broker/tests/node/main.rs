@@ -2,6 +2,7 @@
 
 mod compaction;
 mod damage;
+mod fetch;
 mod groups;
 mod keys;
 mod progress;
