@@ -416,8 +416,12 @@ impl<'a> Verifier<'a> {
             // Two that follow one another, whatever is in them: the second is judged by itself.
             let follows = next.is_some_and(|(next, _)| next.base_offset == header.next_offset());
             let in_place = header.base_offset == floor && header.last_offset() < self.end;
-            if in_place && (follows || behind >= self.upto) {
+            if in_place && follows {
                 return Ok((behind, header.next_offset()));
+            }
+            // Of the last one its own word is not needed, and may have rotted.
+            if in_place && behind >= self.upto {
+                return Ok((behind, self.end));
             }
             places.push(behind);
         }
