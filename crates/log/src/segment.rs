@@ -32,7 +32,7 @@ pub(crate) struct Segment {
     pub first_timestamp: Option<i64>,
     pub created_ms: i64,
     since_index: u64,
-    /// The byte at which the last batch begins, and its checksum.
+    /// The byte at which the last batch begins, its checksum, and its leader epoch.
     pub tail: (u64, u32, i32),
     pub index: Index,
     pub aborted: Vec<AbortedTxn>,
